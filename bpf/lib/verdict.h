@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * DIRECT, PROXY or DENY: the one place that says it. connect() and sk_lookup ask with values;
+ * the answer names the rule that decided. Order of the keys: abi.h at `policy`.
+ */
+#ifndef SHUNT_LIB_VERDICT_H
+#define SHUNT_LIB_VERDICT_H
+
+#include <linux/in.h>
+
+#include "addr.h"
+#include "maps.h"
+
+struct judgement {
+	__u32 verdict; /* enum verdict */
+	__u32 rule; /* 0: no rule, the default */
+};
+
+struct question {
+	__u32 source; /* identities */
+	__u32 destination;
+	__u16 port; /* destination port, network order */
+	bool egress; /* ask what the source may reach */
+	bool ingress; /* ask who may reach the destination */
+};
+
+static __always_inline const struct policy_entry *verdict_lookup(__u32 subject, __u32 peer,
+								 __u16 port, __u8 direction)
+{
+	struct policy_key key = {
+		.subject = subject,
+		.peer = peer,
+		.port = port,
+		.direction = direction,
+		.protocol = IPPROTO_TCP,
+	};
+	const struct policy_entry *entry = bpf_map_lookup_elem(&policy, &key);
+
+	if (entry == NULL && port != 0) {
+		key.port = 0;
+		entry = bpf_map_lookup_elem(&policy, &key);
+	}
+	return entry;
+}
+
+/* One side's answer. The node's own host always gets in (health probes, node agents) unless a
+ * policy names it: for it the keys of ANY do not count. */
+static __always_inline struct judgement verdict_side(__u32 subject, __u32 peer, __u16 port,
+						     __u8 direction)
+{
+	struct judgement j = { .verdict = VERDICT_DIRECT };
+	const struct policy_entry *entry = verdict_lookup(subject, peer, port, direction);
+
+	if (entry == NULL && !(direction == DIRECTION_INGRESS && peer == IDENTITY_HOST))
+		entry = verdict_lookup(subject, IDENTITY_ANY, port, direction);
+	if (entry != NULL) {
+		j.verdict = entry->verdict;
+		j.rule = entry->rule;
+	}
+	return j;
+}
+
+/* DENY of either side wins, then PROXY of either; a number this version does not know is DENY. */
+static __always_inline struct judgement verdict_stricter(struct judgement a, struct judgement b)
+{
+	if (a.verdict != VERDICT_DIRECT && a.verdict != VERDICT_PROXY)
+		return a;
+	if (b.verdict != VERDICT_DIRECT && b.verdict != VERDICT_PROXY)
+		return b;
+	if (a.verdict == VERDICT_PROXY)
+		return a;
+	return b.verdict == VERDICT_PROXY || a.rule == 0 ? b : a;
+}
+
+static __always_inline struct judgement verdict_judge(struct question q)
+{
+	struct judgement j = { .verdict = VERDICT_DIRECT };
+
+	if (q.egress)
+		j = verdict_side(q.source, q.destination, q.port, DIRECTION_EGRESS);
+	if (q.ingress)
+		j = verdict_stricter(
+			j, verdict_side(q.destination, q.source, q.port, DIRECTION_INGRESS));
+	if (j.verdict != VERDICT_DIRECT && j.verdict != VERDICT_PROXY)
+		j.verdict = VERDICT_DENY;
+	/* DNS over TCP is not proxied yet: an L7 rule for other ports must not break it. */
+	if (j.verdict == VERDICT_PROXY && q.port == bpf_htons(53))
+		j.verdict = VERDICT_DIRECT;
+	return j;
+}
+
+#endif
