@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* HTTP/1.0 and 1.1 behind the contract: what happens when. One exchange at a time: the next
+ * request is looked at when this one and its answer are whole and gone. */
+#include "http1.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+static struct codec *http1_open(enum codec_role role, const struct codec_limits *limits)
+{
+	struct codec *k = calloc(1, sizeof *k);
+
+	if (k == NULL)
+		return NULL;
+	k->role = role;
+	k->limits = limits;
+	k->first = true;
+	return k;
+}
+
+static void http1_close(struct codec *k)
+{
+	if (k == NULL)
+		return;
+	queue_free(&k->queue);
+	store_free(&k->arena);
+	buffer_free(&k->held);
+	buffer_free(&k->asked);
+	buffer_free(&k->out);
+	free(k);
+}
+
+/* The events given out so far are the past: their memory may be used again. */
+static void recycle(struct codec *k)
+{
+	store_reset(&k->arena);
+	queue_shrink(&k->queue);
+	buffer_shrink(&k->held);
+	if (k->answer == HTTP1_ENDED)
+		buffer_shrink(&k->out);
+}
+
+static bool http1_full(const struct codec *k)
+{
+	return k->error == 0 && (k->phase == HTTP1_WAIT || k->phase == HTTP1_TUNNEL) &&
+	       buffer_live(&k->held).len != 0;
+}
+
+static int http1_feed(struct codec *k, struct slice in)
+{
+	size_t used;
+	int err;
+
+	if (k->error != 0)
+		return k->error;
+	if (http1_full(k) || k->fin)
+		return -EINVAL;
+	recycle(k);
+	used = http1_take(k, in);
+	if (k->error != 0)
+		return k->error;
+	err = buffer_append(&k->held, in.p + used, in.len - used);
+	if (err < 0)
+		k->error = err;
+	return err;
+}
+
+static int http1_fin(struct codec *k)
+{
+	if (k->error != 0)
+		return k->error;
+	recycle(k);
+	if (http1_full(k)) {
+		k->fin = true; /* it counts after them */
+		return 0;
+	}
+	return http1_finish(k);
+}
+
+static bool http1_next(struct codec *k, struct codec_event *ev)
+{
+	return queue_pop(&k->queue, ev);
+}
+
+static int http1_credit(struct codec *k, uint32_t stream, size_t n)
+{
+	(void)k;
+	(void)stream;
+	(void)n;
+	return 0;
+}
+
+static struct slice http1_pending(struct codec *k)
+{
+	return buffer_live(&k->out);
+}
+
+/* Goes on with the bytes that were held while an answer was due. */
+static int go_on(struct codec *k)
+{
+	struct slice held = buffer_live(&k->held);
+	size_t used = http1_take(k, held);
+
+	if (k->error != 0)
+		return k->error;
+	buffer_drop(&k->held, used);
+	if (!k->fin || http1_full(k))
+		return 0;
+	k->fin = false;
+	return http1_finish(k);
+}
+
+static int http1_sent(struct codec *k, size_t n)
+{
+	int err;
+
+	buffer_drop(&k->out, n);
+	if (!k->owed || k->answer != HTTP1_ENDED || buffer_live(&k->out).len != 0)
+		return 0;
+	recycle(k);
+	err = queue_push(&k->queue,
+			 &(struct codec_event){.type = CODEC_EV_LEFT, .stream = k->stream});
+	if (err < 0) {
+		k->error = err;
+		return err;
+	}
+	k->owed = false;
+	if (k->error != 0 || k->phase != HTTP1_WAIT)
+		return 0;
+	k->phase = k->last ? HTTP1_LAST : HTTP1_IDLE;
+	return go_on(k);
+}
+
+static bool http1_done(const struct codec *k)
+{
+	if (k->error != 0)
+		return true;
+	if (k->role == CODEC_CLIENT)
+		return k->phase == HTTP1_LAST;
+	return k->last && (!k->owed || k->answer == HTTP1_ENDED);
+}
+
+static struct slice http1_rest(struct codec *k)
+{
+	if (k->phase != HTTP1_TUNNEL)
+		return (struct slice){NULL, 0};
+	return buffer_live(&k->held);
+}
+
+const struct codec_ops codec_http1 = {
+	.name = "http1",
+	.open = http1_open,
+	.feed = http1_feed,
+	.full = http1_full,
+	.finish = http1_fin,
+	.next = http1_next,
+	.emit = http1_emit,
+	.credit = http1_credit,
+	.pending = http1_pending,
+	.sent = http1_sent,
+	.done = http1_done,
+	.rest = http1_rest,
+	.close = http1_close,
+};

@@ -1,0 +1,647 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What one HTTP/1 head means. Two readers look at every head: this file decides which fields
+ * there are and how the content is framed, by the letter of RFC 9112; llhttp (http1_read.c)
+ * then reads the same bytes, and a head that the two frame differently is refused.
+ */
+#include "http1.h"
+
+#include <errno.h>
+#include <string.h>
+
+enum {
+	IS_TOKEN = 1,
+	IS_VALUE = 2, /* HTAB, SP, visible, obs-text */
+	IS_TARGET = 4, /* visible, but for # */
+	IS_NAME = 8, /* reg-name of RFC 3986, but for the comma */
+};
+
+/* clang-format off */
+static const unsigned char table[256] = {
+	0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0,
+	0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+	2, 15, 6, 3, 15, 15, 15, 15, 14, 14, 15, 15, 6, 15, 15, 6,
+	15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 6, 14, 6, 14, 6, 6,
+	6, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15,
+	15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 6, 6, 6, 7, 15,
+	7, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15,
+	15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 6, 7, 6, 15, 0,
+	2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2,
+	2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2,
+	2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2,
+	2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2,
+	2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2,
+	2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2,
+	2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2,
+	2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2,
+};
+/* clang-format on */
+
+static bool all(struct slice s, unsigned char what)
+{
+	for (size_t i = 0; i < s.len; i++)
+		if ((table[(unsigned char)s.p[i]] & what) == 0)
+			return false;
+	return true;
+}
+
+bool http1_is_token(struct slice s)
+{
+	return s.len != 0 && all(s, IS_TOKEN);
+}
+
+bool http1_is_value(struct slice s)
+{
+	return all(s, IS_VALUE);
+}
+
+bool http1_is_target(struct slice s)
+{
+	return s.len != 0 && all(s, IS_TARGET);
+}
+
+static struct slice cut(struct slice s, size_t from, size_t to)
+{
+	return (struct slice){s.p + from, to - from};
+}
+
+/* Where `c` is in s from `from` on, or s.len. */
+static size_t find(struct slice s, size_t from, char c)
+{
+	const char *p = from < s.len ? memchr(s.p + from, c, s.len - from) : NULL;
+
+	return p != NULL ? (size_t)(p - s.p) : s.len;
+}
+
+static bool is_space(char c)
+{
+	return c == ' ' || c == '\t';
+}
+
+static struct slice trim(struct slice s)
+{
+	while (s.len != 0 && is_space(s.p[0])) {
+		s.p++;
+		s.len--;
+	}
+	while (s.len != 0 && is_space(s.p[s.len - 1]))
+		s.len--;
+	return s;
+}
+
+/* Cuts the first element off a comma-separated list; false when none is left. */
+static bool element(struct slice *list, struct slice *el)
+{
+	size_t comma;
+
+	if (list->p == NULL)
+		return false;
+	comma = find(*list, 0, ',');
+	*el = trim(cut(*list, 0, comma));
+	*list = comma < list->len ? cut(*list, comma + 1, list->len) : (struct slice){NULL, 0};
+	return true;
+}
+
+enum http1_field http1_field_of(struct slice name)
+{
+	static const struct {
+		const char *name;
+		size_t len;
+		enum http1_field field;
+	} row[] = {
+#define ROW(name, field) {name, sizeof name - 1, field}
+		ROW("te", HTTP1_F_HOP),
+		ROW("host", HTTP1_F_HOST),
+		ROW("range", HTTP1_F_NOT_IN_TRAILERS),
+		ROW("cookie", HTTP1_F_NOT_IN_TRAILERS),
+		ROW("expect", HTTP1_F_EXPECT),
+		ROW("trailer", HTTP1_F_NOT_IN_TRAILERS),
+		ROW("upgrade", HTTP1_F_HOP),
+		ROW("connection", HTTP1_F_CONNECTION),
+		ROW("keep-alive", HTTP1_F_HOP),
+		ROW("content-type", HTTP1_F_NOT_IN_TRAILERS),
+		ROW("max-forwards", HTTP1_F_NOT_IN_TRAILERS),
+		ROW("authorization", HTTP1_F_NOT_IN_TRAILERS),
+		ROW("content-range", HTTP1_F_NOT_IN_TRAILERS),
+		ROW("content-length", HTTP1_F_CONTENT_LENGTH),
+		ROW("content-encoding", HTTP1_F_NOT_IN_TRAILERS),
+		ROW("proxy-connection", HTTP1_F_HOP),
+		ROW("transfer-encoding", HTTP1_F_TRANSFER_ENCODING),
+		ROW("proxy-authorization", HTTP1_F_NOT_IN_TRAILERS),
+#undef ROW
+	};
+
+	for (size_t i = 0; i < sizeof row / sizeof row[0]; i++)
+		if (row[i].len == name.len && slice_is_nocase(name, row[i].name))
+			return row[i].field;
+	return HTTP1_F_OTHER;
+}
+
+/* -- the start line -- */
+
+struct start {
+	struct slice method, target; /* request */
+	unsigned status; /* response */
+	struct slice reason;
+	struct slice version;
+};
+
+static bool is_digit(char c)
+{
+	return c >= '0' && c <= '9';
+}
+
+static bool is_version(struct slice s)
+{
+	return s.len == 8 && memcmp(s.p, "HTTP/", 5) == 0 && is_digit(s.p[5]) && s.p[6] == '.' &&
+	       is_digit(s.p[7]);
+}
+
+static bool split_request(struct slice line, struct start *s)
+{
+	size_t sp1 = find(line, 0, ' ');
+	size_t sp2 = find(line, sp1 + 1, ' ');
+
+	if (sp2 >= line.len)
+		return false; /* HTTP/0.9, or less */
+	s->method = cut(line, 0, sp1);
+	s->target = cut(line, sp1 + 1, sp2);
+	s->version = cut(line, sp2 + 1, line.len);
+	return true;
+}
+
+static bool split_status(struct slice line, struct start *s)
+{
+	if (line.len < 12 || !is_version(cut(line, 0, 8)) || line.p[8] != ' ' ||
+	    !is_digit(line.p[9]) || !is_digit(line.p[10]) || !is_digit(line.p[11]))
+		return false;
+	s->version = cut(line, 0, 8);
+	s->status =
+		(unsigned)((line.p[9] - '0') * 100 + (line.p[10] - '0') * 10 + (line.p[11] - '0'));
+	/* "HTTP/1.1 200" without the space after it is common and harmless */
+	if (line.len > 12 && line.p[12] != ' ')
+		return false;
+	s->reason = line.len > 12 ? cut(line, 13, line.len) : (struct slice){"", 0};
+	return s->status >= 100 && s->status <= 599;
+}
+
+static int request_line(struct codec *k, struct slice line)
+{
+	struct start s;
+	struct slice rest;
+
+	if (k->first && slice_is(line, "PRI * HTTP/2.0")) {
+		k->error = CODEC_NOT_READABLE;
+		http1_goodbye_http2(k);
+		return k->error;
+	}
+	if (!split_request(line, &s) || !http1_is_token(s.method))
+		return http1_refuse(k, CODEC_MALFORMED, 400, "the request line is malformed");
+	/* a space too many shows as an empty target, or as one inside the version */
+	if (!http1_is_target(s.target))
+		return http1_refuse(k, CODEC_MALFORMED, 400, "the request target is malformed");
+	rest = s.version;
+	if (!is_version(rest))
+		return http1_refuse(k, CODEC_MALFORMED, 400, "the request line is malformed");
+	if (!slice_is(rest, "HTTP/1.1") && !slice_is(rest, "HTTP/1.0"))
+		return http1_refuse(k, CODEC_UNSUPPORTED, 505,
+				    "this version of HTTP is not spoken here");
+	return 0;
+}
+
+static int status_line(struct codec *k, struct slice line)
+{
+	struct start s;
+
+	if (!split_status(line, &s) || !http1_is_value(s.reason))
+		return http1_refuse(k, CODEC_MALFORMED, 0, NULL);
+	if (!slice_is(s.version, "HTTP/1.1") && !slice_is(s.version, "HTTP/1.0"))
+		return http1_refuse(k, CODEC_UNSUPPORTED, 0, NULL);
+	return 0;
+}
+
+int http1_start_line(struct codec *k, struct slice line)
+{
+	return k->role == CODEC_SERVER ? request_line(k, line) : status_line(k, line);
+}
+
+/* -- fields -- */
+
+int http1_field_line(struct codec *k, struct slice line)
+{
+	size_t colon = find(line, 0, ':');
+
+	/* a name that is a token leaves no room for obs-fold, nor for space before the colon */
+	if (colon == line.len || !http1_is_token(cut(line, 0, colon)))
+		return http1_refuse(k, CODEC_MALFORMED, 400, "a field name is malformed");
+	if (!http1_is_value(cut(line, colon + 1, line.len)))
+		return http1_refuse(k, CODEC_MALFORMED, 400, "a field value is malformed");
+	if (++k->field_count > k->limits->fields)
+		return http1_refuse(k, CODEC_TOO_LARGE, 431, "there are too many fields");
+	return 0;
+}
+
+/* The next line of a text whose lines all end in CRLF. */
+static struct slice next_line(struct slice *text)
+{
+	size_t lf = find(*text, 0, '\n');
+	struct slice line = cut(*text, 0, lf - 1);
+
+	*text = cut(*text, lf + 1, text->len);
+	return line;
+}
+
+/* A message with all the fields of `text`; NULL when memory is short. */
+static struct message *message_split(struct codec *k, struct slice text)
+{
+	struct message *m = store_take(&k->arena, sizeof *m);
+	struct slice rest = text;
+	struct field *f;
+	size_t n = 0;
+
+	if (m == NULL)
+		return NULL;
+	*m = (struct message){.content_length = MESSAGE_LENGTH_UNKNOWN};
+	for (size_t lf = find(text, 0, '\n'); lf < text.len; lf = find(text, lf + 1, '\n'))
+		n++;
+	f = store_take(&k->arena, (n + 1) * sizeof *f);
+	if (f == NULL)
+		return NULL;
+	m->fields = f;
+	for (; rest.len != 0; f++, m->field_count++) {
+		struct slice line = next_line(&rest);
+		size_t colon = find(line, 0, ':');
+
+		f->name = cut(line, 0, colon);
+		f->value = trim(cut(line, colon + 1, line.len));
+	}
+	return m;
+}
+
+/* What the fields of one head say to the codec. */
+struct facts {
+	unsigned hosts, lengths, codings;
+	struct slice host;
+	int64_t length;
+	bool chunked;
+	bool close, keep_alive;
+	bool expects;
+	struct slice nominated[HTTP1_NOMINATED_MAX];
+	size_t nominated_count;
+};
+
+static int read_length(struct codec *k, struct facts *f, struct slice value)
+{
+	int64_t n = 0;
+
+	/* 18 digits: no overflow, and more than anyone has */
+	if (f->lengths++ != 0 || value.len == 0 || value.len > 18)
+		return http1_refuse(k, CODEC_MALFORMED, 400, "Content-Length is malformed");
+	for (size_t i = 0; i < value.len; i++) {
+		if (!is_digit(value.p[i]))
+			return http1_refuse(k, CODEC_MALFORMED, 400, "Content-Length is malformed");
+		n = n * 10 + (value.p[i] - '0');
+	}
+	f->length = n;
+	return 0;
+}
+
+/* Only "chunked", once, is implemented. Other codings before it are well formed. */
+static int read_codings(struct codec *k, struct facts *f, struct slice value)
+{
+	struct slice el;
+
+	while (element(&value, &el)) {
+		struct slice name = trim(cut(el, 0, find(el, 0, ';')));
+
+		if (!http1_is_token(name) || f->chunked)
+			return http1_refuse(k, CODEC_MALFORMED, 400,
+					    "Transfer-Encoding is malformed");
+		if (slice_is_nocase(name, "chunked")) {
+			if (name.len != el.len)
+				return http1_refuse(k, CODEC_MALFORMED, 400,
+						    "Transfer-Encoding is malformed");
+			f->chunked = true;
+		}
+		f->codings++;
+	}
+	return 0;
+}
+
+static int read_connection(struct codec *k, struct facts *f, struct slice value)
+{
+	struct slice el;
+
+	while (element(&value, &el)) {
+		if (el.len == 0)
+			continue; /* RFC 9110 5.6.1.2: empty elements are ignored */
+		if (!http1_is_token(el))
+			return http1_refuse(k, CODEC_MALFORMED, 400, "Connection is malformed");
+		if (slice_is_nocase(el, "close")) {
+			f->close = true;
+			continue;
+		}
+		if (slice_is_nocase(el, "keep-alive")) {
+			f->keep_alive = true;
+			continue;
+		}
+		switch (http1_field_of(el)) {
+		case HTTP1_F_HOST:
+		case HTTP1_F_CONTENT_LENGTH:
+		case HTTP1_F_TRANSFER_ENCODING:
+			return http1_refuse(k, CODEC_MALFORMED, 400,
+					    "Connection names a field that frames the message");
+		case HTTP1_F_CONNECTION:
+		case HTTP1_F_HOP: /* go in any case */
+			continue;
+		case HTTP1_F_OTHER:
+		case HTTP1_F_EXPECT:
+		case HTTP1_F_NOT_IN_TRAILERS:
+			break;
+		}
+		if (f->nominated_count == HTTP1_NOMINATED_MAX)
+			return http1_refuse(k, CODEC_TOO_LARGE, 431,
+					    "Connection names too many fields");
+		f->nominated[f->nominated_count++] = el;
+	}
+	return 0;
+}
+
+static int read_fields(struct codec *k, const struct message *m, struct facts *f)
+{
+	for (size_t i = 0; i < m->field_count; i++) {
+		struct slice value = m->fields[i].value;
+		int err = 0;
+
+		switch (http1_field_of(m->fields[i].name)) {
+		case HTTP1_F_HOST:
+			f->host = value;
+			f->hosts++;
+			break;
+		case HTTP1_F_EXPECT:
+			f->expects = f->expects || slice_is_nocase(value, "100-continue");
+			break;
+		case HTTP1_F_CONTENT_LENGTH:
+			err = read_length(k, f, value);
+			break;
+		case HTTP1_F_TRANSFER_ENCODING:
+			err = read_codings(k, f, value);
+			break;
+		case HTTP1_F_CONNECTION:
+			err = read_connection(k, f, value);
+			break;
+		case HTTP1_F_HOP:
+		case HTTP1_F_OTHER:
+		case HTTP1_F_NOT_IN_TRAILERS:
+			break;
+		}
+		if (err < 0)
+			return err;
+	}
+	return 0;
+}
+
+static int lower(char c)
+{
+	return c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c;
+}
+
+static bool same_name(struct slice a, struct slice b)
+{
+	if (a.len != b.len)
+		return false;
+	for (size_t i = 0; i < a.len; i++)
+		if (lower(a.p[i]) != lower(b.p[i]))
+			return false;
+	return true;
+}
+
+static bool is_nominated(const struct facts *f, struct slice name)
+{
+	for (size_t i = 0; i < f->nominated_count; i++)
+		if (same_name(f->nominated[i], name))
+			return true;
+	return false;
+}
+
+/* Takes out what belongs to one connection only (RFC 9110 7.6.1), and the framing. */
+static void keep_end_to_end(struct message *m, struct field *fields, const struct facts *f)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < m->field_count; i++) {
+		enum http1_field what = http1_field_of(fields[i].name);
+
+		if (what == HTTP1_F_CONTENT_LENGTH || what == HTTP1_F_TRANSFER_ENCODING ||
+		    what == HTTP1_F_CONNECTION || what == HTTP1_F_HOP)
+			continue;
+		if (f->nominated_count != 0 && is_nominated(f, fields[i].name))
+			continue;
+		fields[kept++] = fields[i];
+	}
+	m->field_count = kept;
+}
+
+/* -- target and authority -- */
+
+/* host [ ":" port ]; both may be empty only where the caller allows it. */
+static bool is_authority(struct slice s)
+{
+	size_t at;
+
+	if (s.len != 0 && s.p[0] == '[') {
+		at = find(s, 0, ']');
+		if (at == s.len || at < 3)
+			return false;
+		for (size_t i = 1; i < at; i++)
+			if ((table[(unsigned char)s.p[i]] & IS_NAME) == 0 && s.p[i] != ':')
+				return false;
+		at++;
+	} else {
+		at = find(s, 0, ':');
+		if (!all(cut(s, 0, at), IS_NAME))
+			return false;
+	}
+	if (at == s.len)
+		return true;
+	if (s.p[at] != ':' || s.len - at > 6)
+		return false;
+	for (at++; at < s.len; at++)
+		if (!is_digit(s.p[at]))
+			return false;
+	return true;
+}
+
+/* http://authority/path?query: the authority wins over Host (RFC 9112 3.2.2). */
+static int absolute_form(struct codec *k, struct message *m)
+{
+	struct slice t = m->target;
+	size_t colon = find(t, 0, ':');
+	size_t end;
+
+	if (colon + 3 > t.len || memcmp(t.p + colon, "://", 3) != 0 ||
+	    (!slice_is_nocase(cut(t, 0, colon), "http") &&
+	     !slice_is_nocase(cut(t, 0, colon), "https")))
+		return http1_refuse(k, CODEC_MALFORMED, 400, "the request target is malformed");
+	for (end = colon + 3; end < t.len && t.p[end] != '/' && t.p[end] != '?'; end++)
+		;
+	m->authority = cut(t, colon + 3, end);
+	m->path = cut(t, end, t.len);
+	if (m->authority.len == 0 || m->authority.p[0] == ':' || !is_authority(m->authority))
+		return http1_refuse(k, CODEC_MALFORMED, 400, "the request target is malformed");
+	if (m->path.len == 0) {
+		m->path = (struct slice){slice_is(m->method, "OPTIONS") ? "*" : "/", 1};
+	} else if (m->path.p[0] == '?') {
+		char *p = store_take(&k->arena, m->path.len + 1);
+
+		if (p == NULL)
+			return k->error = -ENOMEM;
+		p[0] = '/';
+		memcpy(p + 1, m->path.p, m->path.len);
+		m->path = (struct slice){p, m->path.len + 1};
+	}
+	return 0;
+}
+
+static int read_target(struct codec *k, struct message *m, const struct facts *f)
+{
+	if (f->hosts > 1 || (f->hosts == 0 && m->version == MESSAGE_HTTP11))
+		return http1_refuse(k, CODEC_MALFORMED, 400, "there must be one Host field");
+	if (!is_authority(f->host) || (f->host.len != 0 && f->host.p[0] == ':'))
+		return http1_refuse(k, CODEC_MALFORMED, 400, "Host is malformed");
+	m->authority = f->host;
+	m->path = m->target;
+	if (k->asks == HTTP1_ASKED_CONNECT) {
+		m->path = (struct slice){"", 0};
+		m->authority = m->target;
+		if (!is_authority(m->target) || m->target.p[0] == ':' ||
+		    !is_digit(m->target.p[m->target.len - 1]) ||
+		    find(m->target, 0, ':') == m->target.len)
+			return http1_refuse(k, CODEC_MALFORMED, 400,
+					    "the request target is malformed");
+		return 0;
+	}
+	if (m->target.p[0] == '/')
+		return 0;
+	if (!slice_is(m->target, "*"))
+		return absolute_form(k, m);
+	if (!slice_is(m->method, "OPTIONS"))
+		return http1_refuse(k, CODEC_MALFORMED, 400, "the request target is malformed");
+	return 0;
+}
+
+/* -- framing: RFC 9112 6.3 -- */
+
+static int read_framing(struct codec *k, const struct message *m, const struct facts *f)
+{
+	if (f->codings != 0 && (f->lengths != 0 || m->version == MESSAGE_HTTP10))
+		return http1_refuse(k, CODEC_MALFORMED, 400,
+				    "Transfer-Encoding does not fit the rest of the head");
+	if (f->codings > 1 || (f->codings == 1 && !f->chunked))
+		return http1_refuse(k, CODEC_UNSUPPORTED, 501,
+				    "this transfer coding is not implemented");
+	k->length = MESSAGE_LENGTH_UNKNOWN;
+	if (f->codings != 0) {
+		k->framing = HTTP1_CHUNKED;
+	} else if (f->lengths != 0) {
+		k->framing = f->length != 0 ? HTTP1_LENGTH : HTTP1_NO_BODY;
+		k->length = f->length;
+	} else if (k->role == CODEC_SERVER) {
+		k->framing = HTTP1_NO_BODY;
+		k->length = 0;
+	} else {
+		k->framing = HTTP1_UNTIL_CLOSE;
+	}
+	return 0;
+}
+
+static int request_head(struct codec *k, struct message *m, const struct facts *f)
+{
+	int err;
+
+	k->asks = slice_is(m->method, "HEAD")	   ? HTTP1_ASKED_HEAD
+		  : slice_is(m->method, "CONNECT") ? HTTP1_ASKED_CONNECT
+						   : HTTP1_ASKED_ANY;
+	err = read_target(k, m, f);
+	if (err < 0)
+		return err;
+	if (k->asks == HTTP1_ASKED_CONNECT) { /* RFC 9110 9.3.6: content has no meaning here */
+		if (f->codings != 0 || f->lengths != 0)
+			return http1_refuse(k, CODEC_MALFORMED, 400, "CONNECT has no content");
+		k->last = true;
+	}
+	k->expects = f->expects && k->framing != HTTP1_NO_BODY;
+	return 0;
+}
+
+static int response_head(struct codec *k, struct message *m)
+{
+	enum http1_asked asked = (enum http1_asked)(unsigned char)buffer_live(&k->asked).p[0];
+
+	k->asks = asked;
+	if (m->status == 101) /* no request of ours asks for it */
+		return http1_refuse(k, CODEC_UNSUPPORTED, 0, NULL);
+	k->interim = message_is_interim(m);
+	if (k->interim)
+		k->last = false; /* the answer itself is still to come */
+	if (k->interim || m->status == 204 ||
+	    (asked == HTTP1_ASKED_CONNECT && m->status / 100 == 2)) {
+		k->framing = HTTP1_NO_BODY;
+		k->length = 0;
+	} else if (asked == HTTP1_ASKED_HEAD || m->status == 304) {
+		k->framing = HTTP1_NO_BODY; /* the length is that of another answer */
+	}
+	return 0;
+}
+
+int http1_head(struct codec *k, struct slice text, struct message **out)
+{
+	struct slice rest = text;
+	struct slice line = next_line(&rest);
+	struct facts f = {.host = {"", 0}};
+	struct start s = {.status = 0};
+	struct message *m = message_split(k, rest);
+	int err;
+
+	if (m == NULL)
+		return k->error = -ENOMEM;
+	if (!(k->role == CODEC_SERVER ? split_request(line, &s) : split_status(line, &s)))
+		return http1_refuse(k, CODEC_MALFORMED, 400, "the request line is malformed");
+	m->method = s.method;
+	m->target = s.target;
+	m->status = s.status;
+	m->reason_phrase = s.reason;
+	m->version = slice_is(s.version, "HTTP/1.0") ? MESSAGE_HTTP10 : MESSAGE_HTTP11;
+	err = read_fields(k, m, &f);
+	if (err < 0)
+		return err;
+	k->last = f.close || (m->version == MESSAGE_HTTP10 && !f.keep_alive);
+	err = read_framing(k, m, &f);
+	if (err < 0)
+		return err;
+	k->old_peer = m->version == MESSAGE_HTTP10;
+	err = k->role == CODEC_SERVER ? request_head(k, m, &f) : response_head(k, m);
+	if (err < 0)
+		return err;
+	if (k->framing == HTTP1_UNTIL_CLOSE)
+		k->last = true;
+	m->content_length = k->length;
+	m->length_given = f.lengths != 0;
+	keep_end_to_end(m, (struct field *)m->fields, &f);
+	*out = m;
+	return 0;
+}
+
+int http1_trailers(struct codec *k, struct slice text, struct message **out)
+{
+	struct message *m = message_split(k, text);
+
+	if (m == NULL)
+		return k->error = -ENOMEM;
+	for (size_t i = 0; i < m->field_count; i++)
+		if (http1_field_of(m->fields[i].name) != HTTP1_F_OTHER)
+			return http1_refuse(k, CODEC_MALFORMED, 400,
+					    "a trailer field belongs into the head");
+	*out = m;
+	return 0;
+}

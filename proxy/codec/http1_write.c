@@ -1,0 +1,431 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Events to HTTP/1 bytes. A head is written anew from its fields; the framing is this hop's
+ * own. Each event is measured first and then written in one piece, so that one that fails
+ * leaves no half of it behind.
+ */
+#include "http1.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* Counts while p is NULL, then writes. */
+struct sink {
+	char *p;
+	size_t n;
+};
+
+static void put(struct sink *to, struct slice s)
+{
+	if (to->p != NULL && s.len != 0)
+		memcpy(to->p + to->n, s.p, s.len);
+	to->n += s.len;
+}
+
+static void put_text(struct sink *to, const char *text)
+{
+	put(to, (struct slice){text, strlen(text)});
+}
+
+static void put_number(struct sink *to, uint64_t n, unsigned base)
+{
+	char digits[24];
+	size_t at = sizeof digits;
+
+	do {
+		digits[--at] = "0123456789abcdef"[n % base];
+		n /= base;
+	} while (n != 0);
+	put(to, (struct slice){digits + at, sizeof digits - at});
+}
+
+static void put_field(struct sink *to, struct slice name, struct slice value)
+{
+	put(to, name);
+	put_text(to, ": ");
+	put(to, value);
+	put_text(to, "\r\n");
+}
+
+/* -- what may be written -- */
+
+static bool is_writable(const struct message *m)
+{
+	for (size_t i = 0; i < m->field_count; i++)
+		if (!http1_is_token(m->fields[i].name) || !http1_is_value(m->fields[i].value))
+			return false;
+	return http1_is_value(m->reason_phrase);
+}
+
+static const char *reason_of(unsigned status)
+{
+	switch (status) {
+	case 200:
+		return "OK";
+	case 400:
+		return "Bad Request";
+	case 403:
+		return "Forbidden";
+	case 404:
+		return "Not Found";
+	case 408:
+		return "Request Timeout";
+	case 413:
+		return "Content Too Large";
+	case 414:
+		return "URI Too Long";
+	case 429:
+		return "Too Many Requests";
+	case 431:
+		return "Request Header Fields Too Large";
+	case 500:
+		return "Internal Server Error";
+	case 501:
+		return "Not Implemented";
+	case 502:
+		return "Bad Gateway";
+	case 503:
+		return "Service Unavailable";
+	case 504:
+		return "Gateway Timeout";
+	case 505:
+		return "HTTP Version Not Supported";
+	default:
+		return "";
+	}
+}
+
+/* -- heads -- */
+
+/* Everything that decides how one head is written. */
+struct plan {
+	const struct message *m;
+	enum http1_framing framing;
+	bool length; /* write Content-Length */
+	bool close, keep_alive;
+};
+
+static void put_request_line(struct sink *to, const struct message *m)
+{
+	put(to, m->method);
+	put_text(to, " ");
+	put(to, slice_is(m->method, "CONNECT") ? m->target : m->path);
+	put_text(to, " HTTP/1.1\r\n");
+}
+
+static void put_status_line(struct sink *to, const struct message *m)
+{
+	put_text(to, "HTTP/1.1 ");
+	put_number(to, m->status, 10);
+	put_text(to, " ");
+	if (m->reason_phrase.p != NULL)
+		put(to, m->reason_phrase);
+	else
+		put_text(to, reason_of(m->status));
+	put_text(to, "\r\n");
+}
+
+/* Host is the authority, in the place where the client wrote it (RFC 9112 3.2.2); a client
+ * of HTTP/1.0 may have written none. */
+static void put_fields(struct sink *to, const struct message *m)
+{
+	bool host = !message_is_request(m);
+
+	for (size_t i = 0; !host && i < m->field_count; i++)
+		host = http1_field_of(m->fields[i].name) == HTTP1_F_HOST;
+	if (!host)
+		put_field(to, (struct slice){"Host", 4}, m->authority);
+	host = !message_is_request(m);
+	for (size_t i = 0; i < m->field_count; i++) {
+		const struct field *f = &m->fields[i];
+
+		switch (http1_field_of(f->name)) {
+		case HTTP1_F_HOST:
+			if (!host)
+				put_field(to, f->name, m->authority);
+			host = true;
+			break;
+		case HTTP1_F_CONTENT_LENGTH:
+		case HTTP1_F_TRANSFER_ENCODING:
+		case HTTP1_F_CONNECTION:
+		case HTTP1_F_HOP:
+			break; /* this hop's own are written below */
+		case HTTP1_F_OTHER:
+		case HTTP1_F_EXPECT:
+		case HTTP1_F_NOT_IN_TRAILERS:
+			put_field(to, f->name, f->value);
+			break;
+		}
+	}
+}
+
+static void put_head(struct sink *to, const struct plan *plan)
+{
+	const struct message *m = plan->m;
+
+	if (message_is_request(m))
+		put_request_line(to, m);
+	else
+		put_status_line(to, m);
+	put_fields(to, m);
+	if (plan->length) {
+		put_text(to, "Content-Length: ");
+		put_number(to, (uint64_t)m->content_length, 10);
+		put_text(to, "\r\n");
+	}
+	if (plan->framing == HTTP1_CHUNKED)
+		put_text(to, "Transfer-Encoding: chunked\r\n");
+	if (plan->close)
+		put_text(to, "Connection: close\r\n");
+	else if (plan->keep_alive)
+		put_text(to, "Connection: keep-alive\r\n");
+	put_text(to, "\r\n");
+}
+
+static int write_head(struct codec *k, const struct plan *plan)
+{
+	struct sink count = {NULL, 0};
+	struct sink to = {NULL, 0};
+
+	put_head(&count, plan);
+	to.p = buffer_reserve(&k->out, count.n);
+	if (to.p == NULL)
+		return -ENOMEM;
+	put_head(&to, plan);
+	buffer_grown(&k->out, to.n);
+	return 0;
+}
+
+static void begin(struct codec *k, const struct plan *plan)
+{
+	k->answer = HTTP1_BEGUN;
+	k->out_framing = plan->framing;
+	k->out_left = plan->framing == HTTP1_LENGTH ? plan->m->content_length : 0;
+}
+
+static bool gives_length(const struct message *m)
+{
+	return slice_is(m->method, "POST") || slice_is(m->method, "PUT") ||
+	       slice_is(m->method, "PATCH") || m->length_given;
+}
+
+static int emit_request(struct codec *k, const struct message *m)
+{
+	struct plan plan = {.m = m, .framing = HTTP1_NO_BODY};
+	bool connect = slice_is(m->method, "CONNECT");
+	char asked = slice_is(m->method, "HEAD") ? HTTP1_ASKED_HEAD
+		     : connect			 ? HTTP1_ASKED_CONNECT
+						 : HTTP1_ASKED_ANY;
+	int err;
+
+	if (k->answer != HTTP1_NOT_BEGUN && k->answer != HTTP1_ENDED)
+		return -EINVAL;
+	if (!message_is_request(m) || k->last || k->error != 0 || !http1_is_token(m->method) ||
+	    !http1_is_target(connect ? m->target : m->path) || !http1_is_value(m->authority) ||
+	    m->content_length < MESSAGE_LENGTH_UNKNOWN || !is_writable(m))
+		return -EINVAL;
+	if (!connect && m->content_length == MESSAGE_LENGTH_UNKNOWN)
+		plan.framing = HTTP1_CHUNKED;
+	else if (!connect && m->content_length > 0)
+		plan.framing = HTTP1_LENGTH;
+	plan.length = plan.framing == HTTP1_LENGTH ||
+		      (!connect && m->content_length == 0 && gives_length(m));
+	if (buffer_reserve(&k->asked, 1) == NULL)
+		return -ENOMEM;
+	err = write_head(k, &plan);
+	if (err < 0)
+		return err;
+	err = buffer_append(&k->asked, &asked, 1);
+	begin(k, &plan);
+	return err;
+}
+
+/* Interim: nothing of the final answer is decided by it; HTTP/1.0 does not know it. */
+static int emit_interim(struct codec *k, const struct message *m)
+{
+	struct plan plan = {.m = m, .framing = HTTP1_NO_BODY};
+
+	if (k->old_peer)
+		return 0;
+	if (m->status == 100)
+		k->expects = false;
+	return write_head(k, &plan);
+}
+
+static int emit_response(struct codec *k, const struct message *m)
+{
+	struct plan plan = {.m = m, .framing = HTTP1_NO_BODY};
+	bool connected = k->asks == HTTP1_ASKED_CONNECT && m->status / 100 == 2;
+	bool none = m->status == 204 || connected;
+	bool last = k->last;
+	int err;
+
+	if (!k->owed || k->answer != HTTP1_NOT_BEGUN || m->status < 100 || m->status > 599 ||
+	    m->status == 101 || m->content_length < MESSAGE_LENGTH_UNKNOWN || !is_writable(m))
+		return -EINVAL;
+	if (message_is_interim(m))
+		return emit_interim(k, m);
+	if (none || m->status == 304 || k->asks == HTTP1_ASKED_HEAD) {
+		plan.length = !none && m->content_length >= 0;
+	} else if (m->content_length >= 0) {
+		plan.framing = m->content_length != 0 ? HTTP1_LENGTH : HTTP1_NO_BODY;
+		plan.length = true;
+	} else {
+		plan.framing = k->old_peer ? HTTP1_UNTIL_CLOSE : HTTP1_CHUNKED;
+	}
+	/* A client that was told no instead of 100 may send its content or not: where the next
+	 * request begins cannot be known (RFC 9110 10.1.1). */
+	last = last || plan.framing == HTTP1_UNTIL_CLOSE || k->expects;
+	plan.close = last && !connected;
+	plan.keep_alive = !last && k->old_peer;
+	err = write_head(k, &plan);
+	if (err < 0)
+		return err;
+	k->last = last;
+	begin(k, &plan);
+	return 0;
+}
+
+/* -- content -- */
+
+static int write_chunk(struct codec *k, struct slice data)
+{
+	struct sink to = {NULL, 0};
+
+	to.p = buffer_reserve(&k->out, data.len + 24);
+	if (to.p == NULL)
+		return -ENOMEM;
+	put_number(&to, data.len, 16);
+	put_text(&to, "\r\n");
+	put(&to, data);
+	put_text(&to, "\r\n");
+	buffer_grown(&k->out, to.n);
+	return 0;
+}
+
+static int emit_body(struct codec *k, struct slice data)
+{
+	int err;
+
+	if (k->answer != HTTP1_BEGUN)
+		return -EINVAL;
+	if (data.len == 0)
+		return 0;
+	switch (k->out_framing) {
+	case HTTP1_NO_BODY:
+		/* the answer to a HEAD may be made like any other: its content is dropped */
+		return k->role == CODEC_SERVER && k->asks == HTTP1_ASKED_HEAD ? 0 : -EINVAL;
+	case HTTP1_LENGTH:
+		if ((uint64_t)k->out_left < data.len)
+			return -EINVAL;
+		err = buffer_append(&k->out, data.p, data.len);
+		if (err == 0)
+			k->out_left -= (int64_t)data.len;
+		return err;
+	case HTTP1_CHUNKED:
+		return write_chunk(k, data);
+	case HTTP1_UNTIL_CLOSE:
+		return buffer_append(&k->out, data.p, data.len);
+	}
+	return -EINVAL;
+}
+
+static void put_trailers(struct sink *to, const struct message *m)
+{
+	put_text(to, "0\r\n");
+	for (size_t i = 0; i < m->field_count; i++)
+		if (http1_field_of(m->fields[i].name) == HTTP1_F_OTHER)
+			put_field(to, m->fields[i].name, m->fields[i].value);
+}
+
+static int emit_trailers(struct codec *k, const struct message *m)
+{
+	struct sink count = {NULL, 0};
+	struct sink to = {NULL, 0};
+
+	if (k->answer != HTTP1_BEGUN || m == NULL || !is_writable(m))
+		return -EINVAL;
+	if (k->out_framing == HTTP1_CHUNKED) { /* no other framing has a place for them */
+		put_trailers(&count, m);
+		to.p = buffer_reserve(&k->out, count.n);
+		if (to.p == NULL)
+			return -ENOMEM;
+		put_trailers(&to, m);
+		buffer_grown(&k->out, to.n);
+	}
+	k->answer = HTTP1_TRAILED;
+	return 0;
+}
+
+static int emit_end(struct codec *k)
+{
+	int err = 0;
+
+	if ((k->answer != HTTP1_BEGUN && k->answer != HTTP1_TRAILED) || k->out_left != 0)
+		return -EINVAL;
+	if (k->out_framing == HTTP1_CHUNKED)
+		err = k->answer == HTTP1_TRAILED ? buffer_append(&k->out, "\r\n", 2)
+						 : buffer_append(&k->out, "0\r\n\r\n", 5);
+	if (err < 0)
+		return err;
+	k->answer = HTTP1_ENDED;
+	return 0;
+}
+
+int http1_emit(struct codec *k, const struct codec_event *ev)
+{
+	if (k->role == CODEC_SERVER && ev->stream != k->stream)
+		return -EINVAL;
+	switch (ev->type) {
+	case CODEC_EV_HEAD:
+		if (ev->head == NULL)
+			return -EINVAL;
+		return k->role == CODEC_SERVER ? emit_response(k, ev->head)
+					       : emit_request(k, ev->head);
+	case CODEC_EV_BODY:
+		return emit_body(k, ev->data);
+	case CODEC_EV_TRAILERS:
+		return emit_trailers(k, ev->head);
+	case CODEC_EV_END:
+		return emit_end(k);
+	case CODEC_EV_RESET:
+	case CODEC_EV_LEFT:
+		break;
+	}
+	return -EINVAL;
+}
+
+/* -- goodbyes -- */
+
+void http1_goodbye(struct codec *k, unsigned status, const char *why)
+{
+	static const struct field type = {{"Content-Type", 12}, {"text/plain", 10}};
+	struct message m = {
+		.status = status,
+		.version = MESSAGE_HTTP11,
+		.content_length = (int64_t)strlen(why) + 1,
+		.fields = &type,
+		.field_count = 1,
+	};
+	struct plan plan = {.m = &m, .framing = HTTP1_LENGTH, .length = true, .close = true};
+
+	k->last = true;
+	k->answer = HTTP1_ENDED;
+	if (write_head(k, &plan) < 0)
+		return;
+	if (k->owed && k->asks == HTTP1_ASKED_HEAD)
+		return;
+	if (buffer_append(&k->out, why, strlen(why)) < 0 || buffer_append(&k->out, "\n", 1) < 0)
+		buffer_drop(&k->out, buffer_live(&k->out).len);
+}
+
+void http1_goodbye_http2(struct codec *k)
+{
+	static const char bytes[] = "\0\0\0\4\0\0\0\0\0" /* SETTINGS, empty */
+				    "\0\0\10\7\0\0\0\0\0" /* GOAWAY, 8 bytes */
+				    "\0\0\0\0" /* last stream: none */
+				    "\0\0\0\15"; /* HTTP_1_1_REQUIRED */
+
+	k->last = true;
+	(void)!buffer_append(&k->out, bytes, sizeof bytes - 1);
+}

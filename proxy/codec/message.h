@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A message head that no protocol owns: what policy, route and access log read, whatever
+ * codec parsed it. Words of RFC 9110. All slices are borrowed from the codec that made the
+ * event (see codec.h for how long they hold), or from the caller that emits.
+ */
+#ifndef SHUNT_CODEC_MESSAGE_H
+#define SHUNT_CODEC_MESSAGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct slice {
+	const char *p;
+	size_t len;
+};
+
+struct field {
+	struct slice name; /* case as received */
+	struct slice value; /* without white space around it */
+};
+
+enum message_version {
+	MESSAGE_HTTP10 = 10,
+	MESSAGE_HTTP11 = 11,
+};
+
+#define MESSAGE_LENGTH_UNKNOWN INT64_C(-1)
+
+struct message {
+	/* request: status is 0 */
+	struct slice method; /* any token */
+	struct slice target; /* request-target as received: origin-form, absolute-form or * */
+	struct slice path; /* of the target, query included; "/" or "*" where it has none;
+			    * empty for CONNECT. emit() writes this, not `target` */
+	struct slice authority; /* of the target if it has one, else Host; may be empty. emit()
+				 * writes it as Host */
+	/* response: method is empty */
+	unsigned status; /* 100..599; 1xx other than 101 is interim: no END follows it */
+	struct slice reason_phrase;
+
+	enum message_version version;
+	/* What the head says of its content: bytes, 0 for none, or MESSAGE_LENGTH_UNKNOWN
+	 * (chunked, or a response delimited by the end of the connection). */
+	int64_t content_length;
+	bool length_given; /* the head has a Content-Length, were it 0 */
+	/* End-to-end fields in order. Connection-specific ones (RFC 9110 7.6.1: Connection and
+	 * what it names, Keep-Alive, Proxy-Connection, TE, Transfer-Encoding, Upgrade) and
+	 * Content-Length are the codec's business: taken out by the parser, written by emit().
+	 * Host stays in place. */
+	const struct field *fields;
+	size_t field_count;
+};
+
+static inline bool message_is_request(const struct message *m)
+{
+	return m->status == 0;
+}
+
+/* A 1xx response other than 101: another head will follow it. */
+static inline bool message_is_interim(const struct message *m)
+{
+	return m->status >= 100 && m->status < 200 && m->status != 101;
+}
+
+/* The value of the first field of that name (case ignored), or a slice with p == NULL. */
+struct slice message_field(const struct message *m, const char *name);
+
+bool slice_is(struct slice s, const char *text); /* same bytes */
+bool slice_is_nocase(struct slice s, const char *text); /* ASCII case ignored */
+
+#endif

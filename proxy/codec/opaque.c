@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Any bytes, behind the same table as every protocol: one stream that begins with the
+ * connection (its server may speak first) and ends with the FIN. */
+#include "queue.h"
+#include "store.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+struct codec {
+	enum codec_role role;
+	struct queue queue;
+	struct buffer out;
+	bool fin; /* the peer's */
+	bool begun, ended; /* our side: HEAD, END were emitted */
+	bool left; /* LEFT was queued */
+};
+
+static int push(struct codec *k, enum codec_event_type type, struct slice data)
+{
+	return queue_push(&k->queue,
+			  &(struct codec_event){.type = type, .stream = 1, .data = data});
+}
+
+static void opaque_close(struct codec *k)
+{
+	if (k == NULL)
+		return;
+	queue_free(&k->queue);
+	buffer_free(&k->out);
+	free(k);
+}
+
+static struct codec *opaque_open(enum codec_role role, const struct codec_limits *limits)
+{
+	struct codec *k = calloc(1, sizeof *k);
+
+	(void)limits;
+	if (k == NULL)
+		return NULL;
+	k->role = role;
+	if (push(k, CODEC_EV_HEAD, (struct slice){NULL, 0}) < 0) {
+		opaque_close(k);
+		return NULL;
+	}
+	return k;
+}
+
+static int opaque_feed(struct codec *k, struct slice in)
+{
+	if (in.len == 0)
+		return 0;
+	return k->fin ? -EINVAL : push(k, CODEC_EV_BODY, in);
+}
+
+static bool opaque_full(const struct codec *k)
+{
+	(void)k;
+	return false;
+}
+
+static int opaque_finish(struct codec *k)
+{
+	if (k->fin)
+		return 0;
+	k->fin = true;
+	return push(k, CODEC_EV_END, (struct slice){NULL, 0});
+}
+
+static bool opaque_next(struct codec *k, struct codec_event *ev)
+{
+	return queue_pop(&k->queue, ev);
+}
+
+static int opaque_emit(struct codec *k, const struct codec_event *ev)
+{
+	if (ev->stream != 1 || k->ended)
+		return -EINVAL;
+	switch (ev->type) {
+	case CODEC_EV_HEAD:
+		if (k->begun)
+			return -EINVAL;
+		k->begun = true;
+		return 0;
+	case CODEC_EV_BODY:
+		return k->begun ? buffer_append(&k->out, ev->data.p, ev->data.len) : -EINVAL;
+	case CODEC_EV_END:
+		if (!k->begun)
+			return -EINVAL;
+		k->ended = true;
+		return 0;
+	case CODEC_EV_TRAILERS:
+	case CODEC_EV_RESET:
+	case CODEC_EV_LEFT:
+		break;
+	}
+	return -EINVAL;
+}
+
+static int opaque_credit(struct codec *k, uint32_t stream, size_t n)
+{
+	(void)k;
+	(void)stream;
+	(void)n;
+	return 0;
+}
+
+static struct slice opaque_pending(struct codec *k)
+{
+	return buffer_live(&k->out);
+}
+
+static int opaque_sent(struct codec *k, size_t n)
+{
+	int err;
+
+	buffer_drop(&k->out, n);
+	buffer_shrink(&k->out);
+	if (k->role != CODEC_SERVER || !k->ended || k->left || buffer_live(&k->out).len != 0)
+		return 0;
+	err = push(k, CODEC_EV_LEFT, (struct slice){NULL, 0});
+	k->left = err == 0;
+	return err;
+}
+
+static bool opaque_done(const struct codec *k)
+{
+	return k->ended;
+}
+
+static struct slice opaque_rest(struct codec *k)
+{
+	(void)k;
+	return (struct slice){NULL, 0};
+}
+
+const struct codec_ops codec_opaque = {
+	.name = "opaque",
+	.open = opaque_open,
+	.feed = opaque_feed,
+	.full = opaque_full,
+	.finish = opaque_finish,
+	.next = opaque_next,
+	.emit = opaque_emit,
+	.credit = opaque_credit,
+	.pending = opaque_pending,
+	.sent = opaque_sent,
+	.done = opaque_done,
+	.rest = opaque_rest,
+	.close = opaque_close,
+};
