@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One function per document kind reads a tree into the load; all of them complain to the
+ * same report and go on, so that one load tells everything. Internal to config/.
+ */
+#ifndef SHUNT_CONFIG_KIND_H
+#define SHUNT_CONFIG_KIND_H
+
+#include "config/rules.h"
+#include "config/yaml.h"
+
+/* A Workload as it was read; addresses as in struct fleet_workload. */
+struct workload_document {
+	const char *namespace, *name, *service_account, *netns;
+	struct label *labels; /* sorted */
+	size_t label_count;
+	struct addr16 *addresses;
+	struct location *address_at;
+	size_t address_count, address_room;
+	struct location netns_at, where;
+	uint32_t identity;
+	struct workload_document *next;
+};
+
+struct load {
+	struct arena arena;
+	struct report report;
+	struct options options;
+	struct workload_document *workloads, **workload_tail;
+	size_t workload_count;
+	struct rule_set *rules, **rule_tail;
+	struct named { /* documents seen: kind, namespace/name */
+		const char *kind, *name;
+		struct location where;
+		struct named *next;
+	} *names;
+	struct location udp; /* the first policy that leaves UDP alone; file NULL: none */
+};
+
+void kind_workload(struct load *l, const struct yaml_node *root);
+void kind_cilium(struct load *l, const struct yaml_node *root);
+
+/* The fleet part of a snapshot (snapshot.c), with one reference, or NULL. */
+struct fleet *fleet_new(const struct load *l, uint64_t revision);
+
+/* ---- read.c: pieces that kinds share; each complains itself ---- */
+
+struct metadata {
+	const char *namespace, *name;
+	struct location where; /* of the document */
+};
+/* Reads metadata and refuses a second document of that kind and name. False: unusable. */
+bool read_metadata(struct load *l, const struct yaml_node *root, const char *kind,
+		   struct metadata *out);
+
+/* A string: not a list, not nothing, and not an unquoted word that YAML 1.1 reads as a boolean
+ * or a number. NULL when it is none. */
+const char *read_string(struct load *l, const struct yaml_node *n);
+bool read_is_list(struct load *l, const struct yaml_node *n);
+/* A mapping of label keys to values, sorted by key. */
+bool read_labels(struct load *l, const struct yaml_node *n, struct label **out, size_t *count);
+/* Labels and annotations that switch something which this version does not do. */
+void read_switches(struct load *l, const struct yaml_node *n);
+
+bool name_valid(const char *s, size_t max); /* lower-case letters, digits, '-' and '.' */
+bool label_key_valid(const char *s);
+bool label_value_valid(const char *s);
+
+#endif

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What several kinds share: metadata, labels, strings as Kubernetes would take them. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "config/kinds/kind.h"
+#include "config/schema.h"
+
+static const char *called(const struct yaml_node *n)
+{
+	return n->key != NULL ? n->key->text : "value";
+}
+
+const char *read_string(struct load *l, const struct yaml_node *n)
+{
+	bool value;
+
+	if (n->type != YAML_SCALAR) {
+		report_error(&l->report, n->at, called(n), " must be text", NULL);
+		return NULL;
+	}
+	if (yaml_is_null(n)) {
+		report_error(&l->report, n->at, called(n), " has no value; write \"\" for an empty one",
+			     NULL);
+		return NULL;
+	}
+	if (yaml_is_boolean(n, &value)) {
+		report_error(&l->report, n->at, called(n), ": ", n->text,
+			     " without quotes is a boolean; write \"", n->text, "\"", NULL);
+		return NULL;
+	}
+	if (yaml_is_number(n)) {
+		report_error(&l->report, n->at, called(n), ": ", n->text,
+			     " without quotes is a number; write \"", n->text, "\"", NULL);
+		return NULL;
+	}
+	return n->text;
+}
+
+bool read_is_list(struct load *l, const struct yaml_node *n)
+{
+	if (n->type == YAML_SEQUENCE)
+		return true;
+	if (!yaml_is_null(n)) /* that was said by schema_check */
+		report_error(&l->report, n->at, called(n), " must be a list", NULL);
+	return false;
+}
+
+static bool only(const char *s, const char *more, bool upper)
+{
+	for (; *s != '\0'; s++)
+		if (!((*s >= 'a' && *s <= 'z') || (*s >= '0' && *s <= '9') ||
+		      (upper && *s >= 'A' && *s <= 'Z') || strchr(more, *s) != NULL))
+			return false;
+	return true;
+}
+
+bool name_valid(const char *s, size_t max)
+{
+	size_t n = strlen(s);
+
+	return n > 0 && n <= max && only(s, "-.", false) && s[0] != '-' && s[0] != '.' &&
+	       s[n - 1] != '-' && s[n - 1] != '.';
+}
+
+bool label_key_valid(const char *s)
+{
+	size_t n = strlen(s);
+	const char *slash = strchr(s, '/');
+
+	return n > 0 && n <= 317 && only(s, "-._/", true) && s[0] != '/' && s[n - 1] != '/' &&
+	       (slash == NULL || strchr(slash + 1, '/') == NULL);
+}
+
+bool label_value_valid(const char *s)
+{
+	return strlen(s) <= 63 && only(s, "-._", true);
+}
+
+static int label_order(const void *x, const void *y)
+{
+	return strcmp(((const struct label *)x)->key, ((const struct label *)y)->key);
+}
+
+static bool label_read(struct load *l, const struct yaml_node *n, struct label *out)
+{
+	out->key = n->key->text;
+	out->value = read_string(l, n);
+	if (!label_key_valid(out->key)) {
+		report_error(&l->report, n->key->at, "'", out->key, "' is not a label key", NULL);
+		return false;
+	}
+	if (out->value != NULL && !label_value_valid(out->value)) {
+		report_error(&l->report, n->at, "'", out->value,
+			     "' is not a label value (at most 63 letters, digits, '-', '_', '.')",
+			     NULL);
+		return false;
+	}
+	return out->value != NULL;
+}
+
+bool read_labels(struct load *l, const struct yaml_node *n, struct label **out, size_t *count)
+{
+	bool good = true;
+
+	*count = 0;
+	if (n->type != YAML_MAPPING) {
+		if (!yaml_is_null(n))
+			report_error(&l->report, n->at, called(n), " must be a mapping", NULL);
+		return false;
+	}
+	*out = arena_array(&l->arena, n->count, sizeof(**out));
+	if (*out == NULL)
+		return false;
+	for (const struct yaml_node *c = n->first; c != NULL; c = c->next) {
+		if (label_read(l, c, &(*out)[*count]))
+			(*count)++;
+		else
+			good = false;
+	}
+	if (*count > 0)
+		qsort(*out, *count, sizeof(**out), label_order);
+	return good;
+}
+
+/* Prefixes end with '/' or '.'; the rest are whole keys. */
+static const char *const switches[] = {
+	"shunt.dev/",
+	"istio.io/dataplane-mode",
+	"istio.io/use-waypoint",
+	"istio.io/use-waypoint-namespace",
+	"istio.io/dry-run",
+	"ambient.istio.io/bypass-inbound-capture",
+	"io.cilium/mtls-enabled",
+	"policy.cilium.io/proxy-visibility",
+	"linkerd.io/",
+	"config.linkerd.io/",
+	"config.alpha.linkerd.io/",
+	"retry.linkerd.io/",
+	"timeout.linkerd.io/",
+	"balancer.linkerd.io/",
+	"consul.hashicorp.com/",
+	NULL,
+};
+
+static bool is_switch(const char *key)
+{
+	for (size_t i = 0; switches[i] != NULL; i++) {
+		size_t n = strlen(switches[i]);
+		bool prefix = switches[i][n - 1] == '/';
+
+		if (prefix ? strncmp(key, switches[i], n) == 0 : strcmp(key, switches[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
+void read_switches(struct load *l, const struct yaml_node *n)
+{
+	if (n == NULL || n->type != YAML_MAPPING)
+		return;
+	for (const struct yaml_node *c = n->first; c != NULL; c = c->next)
+		if (is_switch(c->key->text))
+			report_error(&l->report, c->key->at, "'", c->key->text,
+				     "' is not enforced by this version", NULL);
+}
+
+/* A second document of one kind and name would be two rules for one thing. */
+static bool name_is_new(struct load *l, const struct metadata *m, const char *kind,
+			struct location at)
+{
+	const char *name = arena_join(&l->arena, m->namespace, "/", m->name, NULL);
+	struct named *d;
+	char place[320];
+
+	if (name == NULL)
+		return false;
+	for (d = l->names; d != NULL; d = d->next) {
+		if (strcmp(d->kind, kind) != 0 || strcmp(d->name, name) != 0)
+			continue;
+		report_error(&l->report, at, kind, " ", d->name, " exists already, at ",
+			     report_place(d->where, place, sizeof(place)), NULL);
+		return false;
+	}
+	d = arena_alloc(&l->arena, sizeof(*d));
+	if (d == NULL)
+		return false;
+	*d = (struct named){kind, name, at, l->names};
+	l->names = d;
+	return true;
+}
+
+static const char *read_name(struct load *l, const struct yaml_node *n, size_t max)
+{
+	const char *s = read_string(l, n);
+
+	if (s == NULL || name_valid(s, max))
+		return s;
+	report_error(&l->report, n->at, "'", s,
+		     "' is not a name (lower-case letters, digits, '-' and '.')", NULL);
+	return NULL;
+}
+
+bool read_metadata(struct load *l, const struct yaml_node *root, const char *kind,
+		   struct metadata *out)
+{
+	const struct yaml_node *m = yaml_get(root, "metadata"), *name, *space;
+
+	*out = (struct metadata){.namespace = "default", .where = root->at};
+	if (m == NULL) {
+		report_error(&l->report, root->at, kind, " has no metadata", NULL);
+		return false;
+	}
+	if (yaml_is_null(m) || !schema_check(&l->report, m, schema_metadata))
+		return false;
+	read_switches(l, yaml_get(m, "labels"));
+	read_switches(l, yaml_get(m, "annotations"));
+	name = yaml_get(m, "name");
+	space = yaml_get(m, "namespace");
+	if (name == NULL)
+		report_error(&l->report, m->at, "metadata has no name", NULL);
+	else
+		out->name = read_name(l, name, 253);
+	if (space != NULL)
+		out->namespace = read_name(l, space, 63);
+	if (out->name == NULL || out->namespace == NULL)
+		return false;
+	return name_is_new(l, out, kind, name->at);
+}

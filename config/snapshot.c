@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The fleet part of a snapshot: one arena, sorted once, then only read. */
+#include "config/snapshot.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "config/kinds/kind.h"
+
+
+
+struct held {
+	struct addr16 ip;
+	const struct fleet_workload *workload;
+};
+
+/* What the outside sees is the first member. */
+struct fleet_part {
+	struct fleet fleet;
+	atomic_uint refs;
+	struct arena arena;
+	struct held *held; /* sorted by address */
+	size_t held_count;
+};
+
+static struct fleet_part *part_of(const struct fleet *f)
+{
+	return (struct fleet_part *)(uintptr_t)f;
+}
+
+struct fleet *fleet_ref(struct fleet *f)
+{
+	atomic_fetch_add_explicit(&part_of(f)->refs, 1, memory_order_relaxed);
+	return f;
+}
+
+void fleet_unref(struct fleet *f)
+{
+	struct fleet_part *p = part_of(f);
+
+	if (f == NULL || atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	arena_free(&p->arena);
+	free(p);
+}
+
+static const struct label *labels_copy(struct arena *a, const struct workload_document *w)
+{
+	struct label *l = arena_array(a, w->label_count, sizeof(*l));
+
+	for (size_t i = 0; l != NULL && i < w->label_count; i++) {
+		l[i].key = arena_string(a, w->labels[i].key);
+		l[i].value = arena_string(a, w->labels[i].value);
+	}
+	return l;
+}
+
+static void workload_copy(struct arena *a, const char *domain, const struct workload_document *w,
+			  struct fleet_workload *out)
+{
+	struct addr16 *ips = arena_array(a, w->address_count, sizeof(*ips));
+
+	if (ips != NULL && w->address_count > 0)
+		memcpy(ips, w->addresses, w->address_count * sizeof(*ips));
+	out->namespace = arena_string(a, w->namespace);
+	out->name = arena_string(a, w->name);
+	out->service_account = arena_string(a, w->service_account);
+	out->spiffe_id = arena_join(a, "spiffe://", domain, "/ns/", w->namespace, "/sa/",
+				    w->service_account, NULL);
+	out->labels = labels_copy(a, w);
+	out->label_count = w->label_count;
+	out->netns = w->netns == NULL ? NULL : arena_string(a, w->netns);
+	out->addresses = ips;
+	out->address_count = w->address_count;
+	out->identity = w->identity;
+	out->where = w->where;
+	out->where.file = arena_string(a, w->where.file);
+}
+
+static int held_order(const void *x, const void *y)
+{
+	return memcmp(x, y, sizeof(struct addr16));
+}
+
+static void index_addresses(struct fleet_part *p)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < p->fleet.workload_count; i++)
+		n += p->fleet.workloads[i].address_count;
+	p->held = arena_array(&p->arena, n, sizeof(*p->held));
+	if (p->held == NULL)
+		return;
+	for (size_t i = 0; i < p->fleet.workload_count; i++) {
+		const struct fleet_workload *w = &p->fleet.workloads[i];
+
+		for (size_t j = 0; j < w->address_count; j++)
+			p->held[p->held_count++] = (struct held){w->addresses[j], w};
+	}
+	if (n > 1)
+		qsort(p->held, n, sizeof(*p->held), held_order);
+}
+
+struct fleet *fleet_new(const struct load *l, uint64_t revision)
+{
+	struct fleet_part *p = calloc(1, sizeof(*p));
+	struct fleet_workload *all;
+	size_t n = 0;
+
+	if (p == NULL)
+		return NULL;
+	atomic_init(&p->refs, 1);
+	p->fleet.revision = revision;
+	all = arena_array(&p->arena, l->workload_count, sizeof(*all));
+	for (const struct workload_document *w = l->workloads; w != NULL && all != NULL;
+	     w = w->next)
+		workload_copy(&p->arena, l->options.trust_domain, w, &all[n++]);
+	p->fleet.workloads = all;
+	p->fleet.workload_count = n;
+	if (!p->arena.failed)
+		index_addresses(p);
+	if (p->arena.failed) {
+		fleet_unref(&p->fleet);
+		return NULL;
+	}
+	return &p->fleet;
+}
+
+const struct fleet_workload *fleet_by_name(const struct fleet *f, const char *namespace,
+					   const char *name)
+{
+	size_t lo = 0, hi = f->workload_count;
+
+	while (lo < hi) {
+		size_t mid = (lo + hi) / 2;
+		const struct fleet_workload *w = &f->workloads[mid];
+		int c = strcmp(namespace, w->namespace);
+
+		c = c != 0 ? c : strcmp(name, w->name);
+		if (c == 0)
+			return w;
+		if (c < 0)
+			hi = mid;
+		else
+			lo = mid + 1;
+	}
+	return NULL;
+}
+
+const struct fleet_workload *fleet_by_address(const struct fleet *f, const struct addr16 *ip)
+{
+	const struct fleet_part *p = part_of(f);
+	size_t lo = 0, hi = p->held_count;
+
+	while (lo < hi) {
+		size_t mid = (lo + hi) / 2;
+		int c = memcmp(ip, &p->held[mid].ip, sizeof(*ip));
+
+		if (c == 0)
+			return p->held[mid].workload;
+		if (c < 0)
+			hi = mid;
+		else
+			lo = mid + 1;
+	}
+	return NULL;
+}

@@ -1,0 +1,693 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config_load.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+
+#include "config/schema.h"
+#include "failmalloc.h"
+
+#pragma weak failmalloc_at
+#pragma weak failmalloc_hit
+
+static void says(const char *text, unsigned line, unsigned column, const char *error)
+{
+	struct loaded l = load(text);
+	bool there = false;
+
+	if (l.err != -EINVAL)
+		print_message("%s\n", text);
+	assert_int_equal(l.err, -EINVAL);
+	for (size_t i = 0; i < l.f.count; i++) {
+		const struct finding *f = &l.f.items[i];
+
+		there |= f->level == FINDING_ERROR && f->where.line == line &&
+			 f->where.column == column && strcmp(f->text, error) == 0;
+	}
+	if (!there) {
+		print_findings(&l.f);
+		fail_msg("not said at %u:%u: %s", line, column, error);
+	}
+	unload(&l);
+}
+
+static void warns(const char *text, unsigned line, const char *warning)
+{
+	struct loaded l = load(text);
+
+	if (l.err != 0)
+		print_findings(&l.f);
+	assert_int_equal(l.err, 0);
+	assert_true(found(&l.f, FINDING_WARNING, line, warning));
+	unload(&l);
+}
+
+static void fine(const char *text)
+{
+	struct loaded l = load(text);
+
+	if (l.err != 0) {
+		print_message("%s\n", text);
+		print_findings(&l.f);
+	}
+	assert_int_equal(l.err, 0);
+	unload(&l);
+}
+
+/* ---- workloads ---- */
+
+#define W(spec) "apiVersion: shunt.dev/v1\nkind: Workload\nmetadata: {name: a}\nspec: " spec "\n"
+
+static void a_workload_becomes_what_its_document_says(void **state)
+{
+	struct loaded l = load(
+		"apiVersion: shunt.dev/v1\nkind: Workload\nmetadata: {name: a, namespace: shop}\n"
+		"spec:\n  address: 10.0.0.7\n  addresses: ['fd00::1']\n  labels: {b: x, a: ''}\n"
+		"  serviceAccount: acc\n  selectors: ['netns:/run/netns/a']\n  onUnavailable: deny\n"
+		"---\n" W("{address: 10.0.0.8}"));
+	const struct fleet_workload *w;
+	struct addr16 ip = {.word = {0, 0, htonl(0xffff), htonl(0x0a000007)}};
+
+	(void)state;
+	assert_int_equal(l.err, 0);
+	assert_int_equal(l.s.fleet->workload_count, 2);
+	assert_int_equal(l.s.fleet->revision, 7);
+	assert_string_equal(l.s.fleet->workloads[0].namespace, "default");
+	assert_string_equal(l.s.fleet->workloads[0].service_account, "default");
+	assert_null(l.s.fleet->workloads[0].netns);
+	w = fleet_by_name(l.s.fleet, "shop", "a");
+	assert_non_null(w);
+	assert_string_equal(w->spiffe_id, "spiffe://cluster.local/ns/shop/sa/acc");
+	assert_string_equal(w->netns, "/run/netns/a");
+	assert_string_equal(w->labels[0].key, "a");
+	assert_string_equal(w->labels[0].value, "");
+	assert_string_equal(w->labels[1].key, "b");
+	assert_int_equal(w->address_count, 2);
+	assert_ptr_equal(fleet_by_address(l.s.fleet, &ip), w);
+	ip.word[3] = htonl(0x0a000009);
+	assert_null(fleet_by_address(l.s.fleet, &ip));
+	assert_null(fleet_by_name(l.s.fleet, "shop", "b"));
+	assert_string_equal(w->where.file, "conf.d/a.yaml");
+	assert_int_equal(w->where.line, 1);
+	unload(&l);
+}
+
+static void workloads_of_equal_labels_share_an_identity(void **state)
+{
+	struct loaded l = load(WORKLOAD("a", "x", "{k: v, l: w}") WORKLOAD("a", "w", "{l: w, k: v}")
+				       WORKLOAD("b", "x", "{k: v, l: w}")
+					       WORKLOAD("a", "z", "{k: v, l: w, m: ''}"));
+
+	(void)state;
+	assert_int_equal(l.err, 0);
+	assert_int_equal(who(&l, "a/x"), who(&l, "a/w"));
+	assert_int_equal(who(&l, "a/x"), IDENTITY_FIRST);
+	assert_int_not_equal(who(&l, "a/x"), who(&l, "b/x"));
+	assert_int_not_equal(who(&l, "a/x"), who(&l, "a/z"));
+	unload(&l);
+}
+
+static void an_identity_keeps_its_number_over_loads(void **state)
+{
+	struct identity_table *t = identity_table_new();
+	static const char *const texts[] = {WORKLOAD("s", "m", "{k: m}"),
+					    WORKLOAD("s", "a", "{k: a}") WORKLOAD("s", "m", "{k: m}"),
+					    WORKLOAD("s", "z", "{k: z}") WORKLOAD("s", "a", "{k: a}")};
+	uint32_t m = 0, a = 0;
+
+	(void)state;
+	for (size_t i = 0; i < 3; i++) {
+		struct document_file f = {"x.yaml", texts[i], strlen(texts[i]), false};
+		struct loaded l = {.identities = t};
+
+		l.err = config_build(&f, 1, t, i, &l.s, &l.f);
+		assert_int_equal(l.err, 0);
+		if (i == 0)
+			m = who(&l, "s/m");
+		if (i == 1) {
+			a = who(&l, "s/a");
+			assert_int_equal(who(&l, "s/m"), m);
+		}
+		if (i == 2) {
+			assert_int_equal(who(&l, "s/a"), a);
+			assert_int_equal(who(&l, "s/z"), IDENTITY_FIRST + 2);
+		}
+		snapshot_free(&l.s);
+		findings_free(&l.f);
+	}
+	identity_table_free(t);
+	identity_table_free(NULL);
+}
+
+static void what_is_wrong_with_a_workload_is_said_at_its_place(void **state)
+{
+	(void)state;
+	says(W("{}"), 4, 7, "a workload without selectors is a remote one and needs an address");
+	says(W("{address: 10.0.0}"), 4, 17, "'10.0.0' is not an IP address");
+	says(W("{address: 10.0}"), 4, 17, "address: 10.0 without quotes is a number; write \"10.0\"");
+	says(W("{selectors: ['systemd:id:a.service']}"), 4, 20,
+	     "selector 'systemd:id:a.service' is not enforced by this version; it knows netns:PATH "
+	     "only");
+	says(W("{selectors: ['netns:run']}"), 4, 20,
+	     "netns: takes the absolute path of a network namespace, such as netns:/run/netns/NAME");
+	says(W("{selectors: []}"), 4, 19, "selectors is empty; leave it out for a remote workload");
+	says(W("{selectors: ['netns:/a', 'netns:/b']}"), 4, 19,
+	     "more than one selector is not enforced by this version");
+	says(W("{address: 10.0.0.1, onUnavailable: allow}"), 4, 42,
+	     "onUnavailable: allow is not enforced by this version");
+	says(W("{address: 10.0.0.1, node: n}"), 4, 27,
+	     "field 'node' is not enforced by this version");
+	says(W("{address: 10.0.0.1, ports: {http: 80}}"), 4, 27,
+	     "field 'ports' is not enforced by this version");
+	says(W("{adress: 10.0.0.1}"), 4, 8, "unknown field 'adress'; did you mean 'address'?");
+	says(W("{zzzzzzzz: 10.0.0.1}"), 4, 8, "unknown field 'zzzzzzzz'");
+	says(W("{address: 10.0.0.1, serviceAccount: Big}"), 4, 43,
+	     "'Big' is not the name of a service account");
+	says(W("{address: 10.0.0.1, labels: {'a b': x}}"), 4, 36, "'a b' is not a label key");
+	says(W("{address: 10.0.0.1, labels: {a: 'x y'}}"), 4, 39,
+	     "'x y' is not a label value (at most 63 letters, digits, '-', '_', '.')");
+	says("apiVersion: shunt.dev/v1\nkind: Workload\nspec: {address: 10.0.0.1}\n", 1, 1,
+	     "Workload has no metadata");
+	says("apiVersion: shunt.dev/v1\nkind: Workload\nmetadata: {name: Big}\nspec: {}\n", 3, 18,
+	     "'Big' is not a name (lower-case letters, digits, '-' and '.')");
+}
+
+static void an_unquoted_boolean_is_no_label_value(void **state)
+{
+	(void)state;
+	says(W("{address: 10.0.0.1, labels: {a: yes}}"), 4, 39,
+	     "a: yes without quotes is a boolean; write \"yes\"");
+	says(W("{address: 10.0.0.1, labels: {a: on}}"), 4, 39,
+	     "a: on without quotes is a boolean; write \"on\"");
+	says(W("{address: 10.0.0.1, labels: {a: 1}}"), 4, 39,
+	     "a: 1 without quotes is a number; write \"1\"");
+	says(W("{address: 10.0.0.1, labels: {a: ~}}"), 4, 39,
+	     "a has no value; write \"\" for an empty one");
+	fine(W("{address: 10.0.0.1, labels: {a: 'yes', b: \"1\", c: 1a}}"));
+}
+
+static void switches_that_are_not_enforced_are_errors_wherever_they_stand(void **state)
+{
+	(void)state;
+	says(W("{address: 10.0.0.1, labels: {shunt.dev/mode: audit}}"), 4, 36,
+	     "'shunt.dev/mode' is not enforced by this version");
+	says("apiVersion: shunt.dev/v1\nkind: Workload\nmetadata:\n  name: a\n  annotations:\n"
+	     "    istio.io/dataplane-mode: none\nspec: {address: 10.0.0.1}\n",
+	     6, 5, "'istio.io/dataplane-mode' is not enforced by this version");
+	says(CNP("p, annotations: {shunt.dev/mode: audit}", API "  ingress: [{}]\n"), 3, 35,
+	     "'shunt.dev/mode' is not enforced by this version");
+	fine("apiVersion: shunt.dev/v1\nkind: Workload\nmetadata: {name: a, labels: {x: y}, "
+	     "annotations: {example.com/note: hello there}}\nspec: {address: 10.0.0.1, labels: {}}\n");
+}
+
+static void two_workloads_cannot_be_one_thing(void **state)
+{
+	(void)state;
+	says(W("{address: 10.0.0.1}") "---\n" W("{address: 10.0.0.2}"), 8, 18,
+	     "Workload default/a exists already, at conf.d/a.yaml:3");
+	says(WORKLOAD("s", "a", "{}") "apiVersion: shunt.dev/v1\nkind: Workload\nmetadata: {name: b}\n"
+				      "spec: {selectors: ['netns:/run/netns/s-a']}\n",
+	     9, 20, "network namespace /run/netns/s-a is also that of s/a, at conf.d/a.yaml:4");
+	says(W("{address: 10.0.0.1}") "---\napiVersion: shunt.dev/v1\nkind: Workload\n"
+				      "metadata: {name: b}\nspec: {address: '::ffff:10.0.0.1'}\n",
+	     9, 17, "this address is also that of default/a, at conf.d/a.yaml:4");
+	says(W("{addresses: [10.0.0.1, 10.0.0.1]}"), 4, 30,
+	     "this address is also that of default/a, at conf.d/a.yaml:4");
+}
+
+static void labels_one_level_too_high_are_warned_about(void **state)
+{
+	(void)state;
+	warns("apiVersion: shunt.dev/v1\nkind: Workload\nmetadata: {name: a, labels: {app: a}}\n"
+	      "spec: {address: 10.0.0.1}\n",
+	      3, "policies select a Workload by spec.labels, not by metadata.labels");
+}
+
+/* ---- kinds ---- */
+
+#define KIND(api, kind) "apiVersion: " api "\nkind: " kind "\nmetadata: {name: a}\nspec: {}\n"
+
+static void a_known_kind_that_is_not_enforced_is_an_error(void **state)
+{
+	(void)state;
+	says(KIND("networking.k8s.io/v1", "NetworkPolicy"), 2, 7,
+	     "kind NetworkPolicy is not enforced by this version");
+	says(KIND("cilium.io/v2", "CiliumClusterwideNetworkPolicy"), 2, 7,
+	     "kind CiliumClusterwideNetworkPolicy is not enforced by this version");
+	says(KIND("security.istio.io/v1", "AuthorizationPolicy"), 2, 7,
+	     "kind AuthorizationPolicy is not enforced by this version");
+	says(KIND("security.istio.io/v1beta1", "PeerAuthentication"), 2, 7,
+	     "kind PeerAuthentication is not enforced by this version");
+	says(KIND("v1", "Service"), 2, 7, "kind Service is not enforced by this version");
+	says(KIND("v1", "Secret"), 2, 7, "kind Secret is not enforced by this version");
+}
+
+static void a_foreign_kind_is_passed_over_with_a_warning(void **state)
+{
+	(void)state;
+	warns(KIND("apps/v1", "Deployment"), 2,
+	      "kind Deployment (apps/v1) is not one that shunt reads; passed over");
+	warns(KIND("serving.knative.dev/v1", "Service"), 2, "passed over");
+	warns(KIND("crd.projectcalico.org/v1", "NetworkPolicy"), 2, "passed over");
+}
+
+static void a_misspelt_kind_of_ours_is_no_foreign_one(void **state)
+{
+	(void)state;
+	says(KIND("shunt.dev/v1", "Worklaod"), 2, 7,
+	     "unknown kind 'Worklaod'; did you mean 'Workload'?");
+	says(KIND("shunt.dev/v1", "Ingress"), 2, 7, "unknown kind 'Ingress'");
+	says(KIND("cilium.io/v2", "CiliumNetworkpolicy"), 2, 7,
+	     "unknown kind 'CiliumNetworkpolicy' of cilium.io/v2; did you mean "
+	     "'CiliumNetworkPolicy'?");
+	says(KIND("cilum.io/v2", "CiliumNetworkPolicy"), 1, 13,
+	     "apiVersion 'cilum.io/v2' of CiliumNetworkPolicy is not read; did you mean "
+	     "'cilium.io/v2'?");
+	says(KIND("shunt.dev/v2", "Workload"), 1, 13,
+	     "apiVersion 'shunt.dev/v2' of Workload is not read; did you mean 'shunt.dev/v1'?");
+}
+
+static void a_document_needs_a_kind(void **state)
+{
+	(void)state;
+	says("kind: Workload\n", 1, 1,
+	     "a document needs apiVersion (is this shunt.yaml's content? that belongs at the top of "
+	     "the folder)");
+	says("- a\n", 1, 1, "a document must be a mapping with apiVersion and kind");
+}
+
+static void a_list_is_read_item_by_item(void **state)
+{
+	(void)state;
+	says("apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: Service\n", 5, 9,
+	     "kind Service is not enforced by this version");
+}
+
+/* ---- CiliumNetworkPolicy ---- */
+
+static void a_policy_as_users_write_them_is_read(void **state)
+{
+	(void)state;
+	fine("apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata:\n  name: p\n"
+	     "  namespace: shop\n  uid: x\n  creationTimestamp: null\n  annotations: {a.b/c: d e}\n"
+	     "specs:\n- description: anything goes\n  labels: [{key: a}]\n  endpointSelector: {}\n"
+	     "  ingress: [{}]\n- endpointSelector: {}\n  egress:\n  - toEndpoints: [{}]\n"
+	     "    toPorts: []\n  - toPorts: [{ports: []}]\n  - toPorts: [{rules: {}}]\n"
+	     "status: {conditions: []}\n");
+}
+
+/* The rule is on line 6, from column 6. */
+#define IN(rule) CNP("p", API "  ingress:\n  - " rule "\n")
+#define LATER(field) "field '" field "' is not enforced by this version"
+
+static void fields_that_are_not_enforced_are_errors(void **state)
+{
+	(void)state;
+	says(CNP("p", API "  ingressDeny: [{}]\n"), 6, 3, LATER("ingressDeny"));
+	says(CNP("p", API "  ingress: [{}]\n  enableDefaultDeny: {ingress: false}\n"), 7, 3,
+	     LATER("enableDefaultDeny"));
+	says(CNP("p", "  nodeSelector: {}\n  ingress: [{}]\n"), 5, 3, LATER("nodeSelector"));
+	says(IN("fromCIDR: [10.0.0.0/8]"), 7, 5, LATER("fromCIDR"));
+	says(IN("fromEntities: [host]"), 7, 5, LATER("fromEntities"));
+	says(IN("icmps: []"), 7, 5, LATER("icmps"));
+	says(IN("authentication: {mode: required}"), 7, 5, LATER("authentication"));
+	says(CNP("p", API "  egress:\n  - toFQDNs: [{matchName: a.b}]\n"), 7, 5, LATER("toFQDNs"));
+	says(CNP("p", API "  egress:\n  - toServices: []\n"), 7, 5, LATER("toServices"));
+	says(IN("toPorts: [{ports: [{port: '1', endPort: 2}]}]"), 7, 36, LATER("endPort"));
+	says(IN("toPorts: [{rules: {dns: []}}]"), 7, 24, LATER("dns"));
+	says(IN("toPorts: [{rules: {kafka: []}}]"), 7, 24, LATER("kafka"));
+	says(IN("toPorts: [{terminatingTLS: {}}]"), 7, 16, LATER("terminatingTLS"));
+	says(IN("toPorts: [{rules: {http: [{headerMatches: []}]}}]"), 7, 32, LATER("headerMatches"));
+	says(IN("fromRequires: []"), 7, 5,
+	     "field 'fromRequires' was removed from this kind and is not enforced");
+	says(IN("toPorts: [{ports: [{port: http}]}]"), 7, 31,
+	     "named port 'http' is not enforced by this version");
+	says(IN("toPorts: [{ports: [{port: 53, protocol: UDP}]}]"), 7, 45,
+	     "protocol UDP is not enforced by this version");
+	says(IN("toPorts: [{ports: [{port: 53, protocol: TCP}], rules: {http: [{}]}}]"), 7, 60,
+	     "http rules on port 53 are not enforced by this version");
+	says(IN("fromEndpoints: [{matchLabels: {reserved:init: ''}}]"), 7, 36,
+	     "'reserved:init' is not enforced by this version");
+	says(IN("fromEndpoints: [{matchLabels: {io.cilium.k8s.policy.cluster: a}}]"), 7, 36,
+	     "'io.cilium.k8s.policy.cluster' is not enforced by this version");
+	says(IN("fromEndpoints: [{matchLabels: {container:a: b}}]"), 7, 36,
+	     "'container:a': a label source other than k8s:, any: and reserved: is not enforced by "
+	     "this version");
+}
+
+static void an_unknown_field_is_an_error_with_the_nearest_name(void **state)
+{
+	(void)state;
+	says(IN("fromEndpoint: [{}]"), 7, 5,
+	     "unknown field 'fromEndpoint'; did you mean 'fromEndpoints'?");
+	says(IN("toEndpoints: [{}]"), 7, 5,
+	     "unknown field 'toEndpoints'; did you mean 'fromEndpoints'?");
+	says(CNP("p", API "  ingres: [{}]\n"), 6, 3, "unknown field 'ingres'; did you mean 'ingress'?");
+	says(IN("toPorts: [{ports: [{prot: 80}]}]"), 7, 25, "unknown field 'prot'; did you mean 'port'?");
+	says(IN("toPorts: [{rules: {http: [{pathh: a}]}}]"), 7, 32,
+	     "unknown field 'pathh'; did you mean 'path'?");
+	says(IN("fromEndpoints: [{matchlabels: {}}]"), 7, 22,
+	     "unknown field 'matchlabels'; did you mean 'matchLabels'?");
+}
+
+static void a_rule_that_could_mean_more_than_it_says_is_refused(void **state)
+{
+	(void)state;
+	says(IN("fromEndpoints:"), 7, 5,
+	     "field 'fromEndpoints' has no value; leave it out or give it one ([] is an empty list)");
+	says(CNP("p", API "  ingress: []\n"), 6, 3,
+	     "ingress is empty; write '- {}' below it to deny everything that no rule allows, or "
+	     "leave it out");
+	says(CNP("p", API), 5, 3, "neither ingress nor egress");
+	says(CNP("p", "  ingress: [{}]\n"), 5, 3,
+	     "endpointSelector is missing ({} selects every endpoint of the namespace)");
+	says(CNP("p", "  endpointSelector:\n  ingress: [{}]\n"), 5, 3,
+	     "field 'endpointSelector' has no value; leave it out or give it one ([] is an empty "
+	     "list)");
+	says(IN("toPorts: [{ports: [{port: 80, protocol: TCP}], rules: {http: [{path: ''}]}}]"), 7, 74,
+	     "path is empty; leave it out to allow any");
+	says(CNP("p", "  endpointSelector: {matchLabels: {k8s:io.kubernetes.pod.namespace: x}}\n"
+		      "  ingress: [{}]\n"),
+	     5, 69,
+	     "endpointSelector names namespace 'x', but a policy selects endpoints of its own "
+	     "namespace 'shop' only");
+	says("apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {name: p}\n", 1, 1,
+	     "CiliumNetworkPolicy has no spec");
+	says(IN("fromEndpoints: [{matchLabels: {reserved:host: '', a: b}}]"), 7, 21,
+	     "reserved: labels and others in one selector can never match");
+}
+
+static void expressions_of_selectors_are_checked(void **state)
+{
+	(void)state;
+	says(IN("fromEndpoints: [{matchExpressions: [{key: a, operator: in, values: [b]}]}]"), 7, 60,
+	     "unknown operator 'in'; did you mean 'In'? (In, NotIn, Exists, DoesNotExist)");
+	says(IN("fromEndpoints: [{matchExpressions: [{key: a, operator: In}]}]"), 7, 60,
+	     "this operator needs values");
+	says(IN("fromEndpoints: [{matchExpressions: [{key: a, operator: In, values: []}]}]"), 7, 72,
+	     "this operator needs values");
+	says(IN("fromEndpoints: [{matchExpressions: [{key: a, operator: Exists, values: [b]}]}]"), 7,
+	     76, "this operator takes no values");
+	says(IN("fromEndpoints: [{matchExpressions: [{key: a}]}]"), 7, 41,
+	     "an expression needs an operator");
+	says(IN("fromEndpoints: [{matchLabels: {a: true}}]"), 7, 39,
+	     "a: true without quotes is a boolean; write \"true\"");
+}
+
+static void ports_are_checked(void **state)
+{
+	(void)state;
+	says(IN("toPorts: [{ports: [{port: 65536}]}]"), 7, 31, "'65536' is not a port (0 to 65535)");
+	says(IN("toPorts: [{ports: [{port: '-1'}]}]"), 7, 31,
+	     "named port '-1' is not enforced by this version");
+	says(IN("toPorts: [{ports: [{port: '080'}]}]"), 7, 31, "'080' is not a port (0 to 65535)");
+	says(IN("toPorts: [{ports: [{protocol: TCP}]}]"), 7, 24, "a port is missing");
+	says(IN("toPorts: [{ports: [{port: 1, protocol: TPC}]}]"), 7, 44,
+	     "unknown protocol 'TPC' (TCP or ANY)");
+	says(IN("toPorts: {ports: []}"), 7, 14, "toPorts must be a list");
+}
+
+static void http_rules_ask_for_tcp_ports_with_numbers(void **state)
+{
+	(void)state;
+	says(IN("toPorts: [{rules: {http: [{}]}}]"), 7, 24,
+	     "http rules need ports, each with a number");
+	says(IN("toPorts: [{ports: [{port: 0, protocol: TCP}], rules: {http: [{}]}}]"), 7, 59,
+	     "http rules need ports, each with a number");
+	says(IN("toPorts: [{ports: [{port: 80}], rules: {http: [{}]}}]"), 7, 45,
+	     "http rules need protocol: TCP on every port of the entry (the default is ANY)");
+}
+
+static void patterns_and_headers_are_checked(void **state)
+{
+	(void)state;
+#define HTTP(rule) IN("toPorts: [{ports: [{port: 80, protocol: TCP}], rules: {http: [{" rule "}]}}]")
+	says(HTTP("path: '/a('"), 7, 74, "path '/a(' is not an expression: missing ): /a(");
+	says(HTTP("method: 'a(?=b)'"), 7, 76,
+	     "method 'a(?=b)' is not an expression: invalid perl operator: (?=");
+	says(HTTP("path: 1"), 7, 74, "path: 1 without quotes is a number; write \"1\"");
+	says(HTTP("headers: ['a b: c', ': d']"), 7, 88,
+	     "'' is not the name of a header (write 'Name: value' or 'Name')");
+	says(HTTP("headers: ['Content-Length: 5']"), 7, 78,
+	     "header 'Content-Length' belongs to the connection; rules on it are not enforced");
+}
+
+static void one_policy_has_one_place(void **state)
+{
+	(void)state;
+	says(CNP("p", API "  ingress: [{}]\n---\n") CNP("p", API "  ingress: [{}]\n"), 10, 18,
+	     "CiliumNetworkPolicy shop/p exists already, at conf.d/a.yaml:3");
+}
+
+static void everything_that_is_wrong_is_said_at_once_in_order(void **state)
+{
+	static const char a[] = "apiVersion: v1\nkind: Service\n---\nkind: X\n---\na: [\n";
+	static const char b[] = "workerz: 2\nslots: 3\n";
+	const struct document_file files[] = {{"shunt.yaml", b, sizeof(b) - 1, true},
+					      {"a.yaml", a, sizeof(a) - 1, false},
+					      {"b.yaml", "x: *y\n", 6, false}};
+	struct loaded l = load_files(files, 3);
+
+	(void)state;
+	assert_int_equal(l.err, -EINVAL);
+	assert_int_equal(l.f.errors, 6);
+	assert_int_equal(l.f.count, 6);
+	assert_string_equal(l.f.items[0].where.file, "shunt.yaml");
+	assert_string_equal(l.f.items[0].text, "unknown option 'workerz'; did you mean 'workers'?");
+	assert_string_equal(l.f.items[1].text, "option 'slots': '3' is not a whole number in range");
+	assert_string_equal(l.f.items[2].text, "kind Service is not enforced by this version");
+	assert_string_equal(l.f.items[2].excerpt, "kind: Service");
+	assert_int_equal(l.f.items[3].where.line, 4);
+	assert_true(strncmp(l.f.items[4].text, "YAML: ", 6) == 0);
+	assert_string_equal(l.f.items[5].where.file, "b.yaml");
+	unload(&l);
+}
+
+static void a_terminal_is_not_driven_by_a_document(void **state)
+{
+	struct loaded l = load("apiVersion: v1\nkind: \"\\e[31m\"\nx: \t y\n");
+
+	(void)state;
+	for (size_t i = 0; i < l.f.count; i++) {
+		assert_null(strchr(l.f.items[i].text, 27));
+		assert_true(l.f.items[i].excerpt == NULL || strpbrk(l.f.items[i].excerpt, "\t\033") == NULL);
+	}
+	unload(&l);
+}
+
+static void findings_are_bounded(void **state)
+{
+	char *text = malloc(3000 * 20 + 100);
+	size_t n = 0;
+	struct loaded l;
+
+	(void)state;
+	for (int i = 0; i < 3000; i++)
+		n += (size_t)sprintf(text + n, "k%d: *a\n", i);
+	l = load(text);
+	assert_int_equal(l.err, -EINVAL);
+	assert_int_equal(l.f.errors, 3000);
+	assert_int_equal(l.f.count, 1000);
+	unload(&l);
+	free(text);
+}
+
+static void no_documents_at_all_are_a_valid_configuration(void **state)
+{
+	struct loaded l = load_files(NULL, 0);
+
+	(void)state;
+	assert_int_equal(l.err, 0);
+	assert_int_equal(l.f.count, 0);
+	assert_int_equal(l.s.fleet->workload_count, 0);
+	unload(&l);
+	fine("");
+	fine("---\n---\n# nothing\n---\n~\n");
+}
+
+/* ---- options ---- */
+
+static struct loaded load_options(const char *text)
+{
+	struct document_file f = {"shunt.yaml", text, strlen(text), true};
+
+	return load_files(&f, 1);
+}
+
+static void options_have_defaults(void **state)
+{
+	struct loaded l = load_options("");
+	const struct options *o = &l.s.options;
+
+	(void)state;
+	assert_int_equal(l.err, 0);
+	assert_int_equal(o->workers, 0);
+	assert_int_equal(o->slots, SLOTS_DEFAULT);
+	assert_int_equal(o->event_rate, 100);
+	assert_int_equal(o->connect_timeout, 5000);
+	assert_int_equal(o->head_timeout, 30000);
+	assert_string_equal(o->trust_domain, "cluster.local");
+	assert_string_equal(o->metrics_address, "127.0.0.1:15020");
+	assert_string_equal(o->access_log, "/var/log/shunt/access.log");
+	assert_false(o->access_log_query);
+	unload(&l);
+}
+
+static void options_are_read(void **state)
+{
+	struct loaded l = load_options(
+		"workers: 3\nslots: 256\neventRate: 7\nconnectTimeout: 500ms\nrequestHeadTimeout: 2m\n"
+		"trustDomain: example.org\nmetrics:\n  address: '[::1]:9'\naccessLog: {path: off, query: "
+		"true}\nonUnavailable: deny\n");
+	const struct options *o = &l.s.options;
+
+	(void)state;
+	assert_int_equal(l.err, 0);
+	assert_int_equal(o->workers, 3);
+	assert_int_equal(o->slots, 256);
+	assert_int_equal(o->event_rate, 7);
+	assert_int_equal(o->connect_timeout, 500);
+	assert_int_equal(o->head_timeout, 120000);
+	assert_string_equal(o->trust_domain, "example.org");
+	assert_string_equal(o->metrics_address, "[::1]:9");
+	assert_string_equal(o->access_log, "");
+	assert_true(o->access_log_query);
+	unload(&l);
+}
+
+static void option_error(const char *text, const char *error)
+{
+	struct loaded l = load_options(text);
+
+	assert_int_equal(l.err, -EINVAL);
+	assert_true(found(&l.f, FINDING_ERROR, 1, error));
+	unload(&l);
+}
+
+static void what_is_wrong_with_an_option_is_said(void **state)
+{
+	(void)state;
+	option_error("slots: 300", "option 'slots': '300' is not a power of two");
+	option_error("slots: 524288", "is not a whole number in range");
+	option_error("slots: 128", "is not a whole number in range");
+	option_error("workers: -1", "is not a whole number in range");
+	option_error("connectTimeout: 5", "'5' is not a duration of at most 1h");
+	option_error("connectTimeout: 0s", "is not a duration");
+	option_error("connectTimeout: 2h", "is not a duration");
+	option_error("metrics: {address: 15020}", "is not ADDRESS:PORT");
+	option_error("metrics: {address: '127.0.0.1:0'}", "is not ADDRESS:PORT");
+	option_error("metrics: {adress: x}", "unknown option 'metrics.adress'; did you mean "
+					     "'metrics.address'?");
+	option_error("metrics: 1", "option 'metrics' must be a mapping of options");
+	option_error("accessLog: {path: log}", "is not an absolute path or off");
+	option_error("accessLog: {query: maybe}", "is not true or false");
+	option_error("trustDomain: Example", "is not lower-case letters");
+	option_error("onUnavailable: allow", "onUnavailable: allow is not enforced by this version");
+	option_error("onUnavailable: no", "'no' is not deny");
+	option_error("mtls: {mode: STRICT}", "option 'mtls' is not enforced by this version");
+	option_error("readiness: {}", "option 'readiness' is not enforced by this version");
+	option_error("workers: [1]", "option 'workers' must be a single value");
+	option_error("- a", "shunt.yaml must be a mapping of options");
+	option_error("a:\n", "unknown option 'a'");
+}
+
+static void every_option_has_a_default_that_is_valid_and_words(void **state)
+{
+	const struct schema_option *o;
+
+	(void)state;
+	for (size_t i = 0; (o = schema_options(i)) != NULL; i++) {
+		char text[256];
+		const char *dot = strchr(o->name, '.');
+		struct loaded l;
+
+		assert_true(strlen(o->help) > 10);
+		if (dot == NULL)
+			snprintf(text, sizeof(text), "%s: %s\n", o->name, o->fallback);
+		else
+			snprintf(text, sizeof(text), "%.*s: {%s: '%s'}\n", (int)(dot - o->name),
+				 o->name, dot + 1, o->fallback);
+		l = load_options(text);
+		if (l.err != 0)
+			print_findings(&l.f);
+		assert_int_equal(l.err, 0);
+		unload(&l);
+	}
+}
+
+/* ---- memory ---- */
+
+static void every_allocation_may_fail(void **state)
+{
+	static const char text[] = WORKLOADS CNP(
+		"p", API "  ingress:\n  - fromEndpoints: [{matchLabels: {app: frontend}}]\n"
+			 "    toPorts: [{ports: [{port: 80, protocol: TCP}], rules: {http: [{path: /a.b, "
+			 "headers: [X]}]}}]\n  - fromEndpoints: [{}]\n");
+	const struct document_file files[] = {{"shunt.yaml", "workers: 1\n", 11, true},
+					      {"a.yaml", text, sizeof(text) - 1, false}};
+	unsigned n;
+
+	(void)state;
+	if (failmalloc_at == NULL)
+		skip();
+	for (n = 1;; n++) {
+		struct identity_table *t = identity_table_new();
+		struct snapshot s;
+		struct findings f;
+		bool hit;
+		int err;
+
+		failmalloc_at(n);
+		err = config_build(files, 2, t, 1, &s, &f);
+		hit = failmalloc_hit();
+		if (err == 0)
+			snapshot_free(&s);
+		findings_free(&f);
+		identity_table_free(t);
+		if (!hit)
+			break;
+		if (err != -ENOMEM)
+			fail_msg("allocation %u failed unnoticed", n);
+	}
+	print_message("%u allocations failed in turn\n", n - 1);
+	assert_true(n > 20);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_workload_becomes_what_its_document_says),
+		cmocka_unit_test(workloads_of_equal_labels_share_an_identity),
+		cmocka_unit_test(an_identity_keeps_its_number_over_loads),
+		cmocka_unit_test(what_is_wrong_with_a_workload_is_said_at_its_place),
+		cmocka_unit_test(an_unquoted_boolean_is_no_label_value),
+		cmocka_unit_test(switches_that_are_not_enforced_are_errors_wherever_they_stand),
+		cmocka_unit_test(two_workloads_cannot_be_one_thing),
+		cmocka_unit_test(labels_one_level_too_high_are_warned_about),
+		cmocka_unit_test(a_known_kind_that_is_not_enforced_is_an_error),
+		cmocka_unit_test(a_foreign_kind_is_passed_over_with_a_warning),
+		cmocka_unit_test(a_misspelt_kind_of_ours_is_no_foreign_one),
+		cmocka_unit_test(a_document_needs_a_kind),
+		cmocka_unit_test(a_list_is_read_item_by_item),
+		cmocka_unit_test(a_policy_as_users_write_them_is_read),
+		cmocka_unit_test(fields_that_are_not_enforced_are_errors),
+		cmocka_unit_test(an_unknown_field_is_an_error_with_the_nearest_name),
+		cmocka_unit_test(a_rule_that_could_mean_more_than_it_says_is_refused),
+		cmocka_unit_test(expressions_of_selectors_are_checked),
+		cmocka_unit_test(ports_are_checked),
+		cmocka_unit_test(http_rules_ask_for_tcp_ports_with_numbers),
+		cmocka_unit_test(patterns_and_headers_are_checked),
+		cmocka_unit_test(one_policy_has_one_place),
+		cmocka_unit_test(everything_that_is_wrong_is_said_at_once_in_order),
+		cmocka_unit_test(a_terminal_is_not_driven_by_a_document),
+		cmocka_unit_test(findings_are_bounded),
+		cmocka_unit_test(no_documents_at_all_are_a_valid_configuration),
+		cmocka_unit_test(options_have_defaults),
+		cmocka_unit_test(options_are_read),
+		cmocka_unit_test(what_is_wrong_with_an_option_is_said),
+		cmocka_unit_test(every_option_has_a_default_that_is_valid_and_words),
+		cmocka_unit_test(every_allocation_may_fail),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
