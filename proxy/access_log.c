@@ -1,0 +1,653 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The log thread: takes records out of the writers' rings, tells the metrics, renders each
+ * once, writes batches to the file and lets subscribers read along. Subscribers have no
+ * buffer of their own: each has its place in the kept lines, and loses what leaves them.
+ */
+#define _GNU_SOURCE 1
+#include "proxy/access_log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "proxy/log.h"
+#include "proxy/metrics.h"
+#include "proxy/ring.h"
+
+#define RING_BYTES (1U << 20)
+#define KEPT_LINES 4096U
+#define KEPT_BYTES (16U << 20) /* lines quote peers: their number alone is no bound */
+#define BATCH 64U
+#define QUOTA (4 * BATCH) /* records of one ring before the next has its turn */
+#define NAP_MS 10
+#define SUBSCRIBERS_MAX 64U
+#define COMPLAIN_EVERY 60 /* seconds */
+
+/* What the log thread does. A writer makes a system call only to end ASLEEP, or a nap
+ * when its ring fills up. */
+enum thread_state {
+	AWAKE,
+	NAPPING, /* there was something a moment ago: looks again after NAP_MS by itself */
+	ASLEEP,
+};
+
+struct line {
+	unsigned refs; /* the log thread's own */
+	size_t len;
+	char bytes[]; /* with the newline */
+};
+
+struct subscriber {
+	struct subscriber *next;
+	int fd;
+	bool follow;
+	uint64_t at; /* number of the next line */
+	uint64_t end; /* without follow: the number to stop at */
+	uint64_t lost;
+	struct line *part; /* of which `done` bytes have left */
+	size_t done;
+};
+
+struct access_log_writer {
+	struct access_log_writer *next;
+	struct access_log *log;
+	struct ring *ring;
+	uint64_t lost; /* since the last record that found room; the writer's */
+};
+
+struct access_log {
+	pthread_t thread;
+	int wake; /* eventfd */
+	_Atomic int state; /* enum thread_state */
+	_Atomic bool stop;
+	_Atomic uint64_t dropped;
+	struct metrics *metrics;
+	char *node;
+
+	pthread_mutex_t lock; /* of what other threads hand over: */
+	struct access_log_writer *writers;
+	struct subscriber *arrived;
+	bool reopened;
+	int next_fd;
+
+	/* the log thread's own */
+	int fd; /* -1: no file */
+	bool torn; /* the file ends inside a line */
+	time_t complained;
+	struct text scratch;
+	struct line *kept[KEPT_LINES]; /* line n at n % KEPT_LINES */
+	uint64_t first, next; /* numbers of the oldest kept line and of the one to come */
+	size_t kept_bytes;
+	struct line *batch[BATCH];
+	unsigned batched;
+	struct subscriber *subscribers;
+	unsigned subscriber_count;
+};
+
+static void line_unref(struct line *l)
+{
+	if (l != NULL && --l->refs == 0)
+		free(l);
+}
+
+static struct line *line_ref(struct line *l)
+{
+	l->refs++;
+	return l;
+}
+
+/* --- the writers' side --- */
+
+static void wake(struct access_log *log)
+{
+	if (write(log->wake, &(uint64_t){1}, sizeof(uint64_t)) < 0) {
+		/* EAGAIN: it is full of wakes already */
+	}
+}
+
+static void wake_if_needed(struct access_log_writer *w)
+{
+	struct access_log *log = w->log;
+	int state = atomic_load(&log->state);
+
+	if (state == AWAKE || (state == NAPPING && !ring_crowded(w->ring)))
+		return;
+	if (atomic_compare_exchange_strong(&log->state, &state, AWAKE))
+		wake(log);
+}
+
+struct access_log_writer *access_log_writer(struct access_log *log)
+{
+	struct access_log_writer *w = calloc(1, sizeof *w);
+
+	if (w == NULL)
+		return NULL;
+	w->log = log;
+	w->ring = ring_new(RING_BYTES);
+	if (w->ring == NULL) {
+		free(w);
+		return NULL;
+	}
+	pthread_mutex_lock(&log->lock);
+	w->next = log->writers;
+	log->writers = w;
+	pthread_mutex_unlock(&log->lock);
+	return w;
+}
+
+void access_log_write(struct access_log_writer *w, const struct record *r)
+{
+	size_t size = record_size(r);
+	char *to = ring_reserve(w->ring, size);
+	uint64_t lost = r->drop_count + w->lost;
+
+	if (to == NULL) {
+		w->lost++;
+		atomic_fetch_add_explicit(&w->log->dropped, 1, memory_order_relaxed);
+		wake_if_needed(w);
+		return;
+	}
+	record_pack(r, to);
+	memcpy(to + offsetof(struct record, drop_count), &lost, sizeof lost);
+	if (r->type != RECORD_OPENED) /* it has no line that could say so */
+		w->lost = 0;
+	ring_commit(w->ring, size);
+	wake_if_needed(w);
+}
+
+/* --- the file --- */
+
+static int file_open(const char *path)
+{
+	int fd;
+
+	if (path == NULL || *path == '\0')
+		return -1;
+	fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
+	return fd >= 0 ? fd : -errno - 1; /* apart from -1: no file */
+}
+
+/* Turns what file_open() said into 0 or -errno. */
+static int file_error(int fd)
+{
+	return fd < -1 ? fd + 1 : 0;
+}
+
+int access_log_reopen(struct access_log *log, const char *path)
+{
+	int fd = file_open(path);
+
+	if (file_error(fd) < 0)
+		return file_error(fd);
+	pthread_mutex_lock(&log->lock);
+	if (log->reopened && log->next_fd >= 0)
+		close(log->next_fd);
+	log->next_fd = fd;
+	log->reopened = true;
+	pthread_mutex_unlock(&log->lock);
+	wake(log);
+	return 0;
+}
+
+static void file_complain(struct access_log *log, int err, unsigned lines)
+{
+	struct timespec now;
+
+	atomic_fetch_add_explicit(&log->dropped, lines, memory_order_relaxed);
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	if (log->complained != 0 && now.tv_sec - log->complained < COMPLAIN_EVERY)
+		return;
+	log->complained = now.tv_sec;
+	errno = err;
+	log_warn("access log: lines are lost (said once a minute)");
+}
+
+/* Writes the batch. A full disk may take half a line: what follows it begins a new one. */
+static void file_write(struct access_log *log)
+{
+	struct iovec iov[BATCH + 1];
+	unsigned n = 0, at = 0;
+	ssize_t sent;
+
+	if (log->torn)
+		iov[n++] = (struct iovec){"\n", 1};
+	for (unsigned i = 0; i < log->batched; i++)
+		iov[n++] = (struct iovec){log->batch[i]->bytes, log->batch[i]->len};
+	while (at < n) {
+		sent = writev(log->fd, iov + at, (int)(n - at));
+		if (sent < 0 && errno == EINTR)
+			continue;
+		if (sent < 0) {
+			unsigned left = n - at;
+
+			file_complain(log, errno, left < log->batched ? left : log->batched);
+			return;
+		}
+		log->torn = false;
+		for (; at < n && (size_t)sent >= iov[at].iov_len; at++)
+			sent -= (ssize_t)iov[at].iov_len;
+		if (sent > 0) {
+			iov[at].iov_base = (char *)iov[at].iov_base + sent;
+			iov[at].iov_len -= (size_t)sent;
+			log->torn = true;
+		}
+	}
+}
+
+static void file_flush(struct access_log *log)
+{
+	if (log->batched > 0 && log->fd >= 0)
+		file_write(log);
+	for (unsigned i = 0; i < log->batched; i++)
+		line_unref(log->batch[i]);
+	log->batched = 0;
+}
+
+/* --- lines --- */
+
+static void forget_oldest(struct access_log *log)
+{
+	struct line *l = log->kept[log->first % KEPT_LINES];
+
+	log->kept[log->first++ % KEPT_LINES] = NULL;
+	log->kept_bytes -= l->len;
+	line_unref(l);
+}
+
+/* Takes the reference over. */
+static void keep(struct access_log *log, struct line *l)
+{
+	while (log->next - log->first == KEPT_LINES ||
+	       (log->next > log->first && log->kept_bytes + l->len > KEPT_BYTES))
+		forget_oldest(log);
+	log->kept[log->next++ % KEPT_LINES] = l;
+	log->kept_bytes += l->len;
+}
+
+static struct line *render(struct access_log *log, const struct record *r)
+{
+	struct text *t = &log->scratch;
+	struct line *l;
+
+	t->len = 0;
+	record_json(t, r, log->node);
+	text_add_char(t, '\n');
+	if (text_failed(t)) {
+		text_free(t);
+		return NULL;
+	}
+	l = malloc(sizeof *l + t->len);
+	if (l == NULL)
+		return NULL;
+	l->refs = 1;
+	l->len = t->len;
+	memcpy(l->bytes, t->p, t->len);
+	return l;
+}
+
+static void take_record(struct access_log *log, const void *from, size_t len)
+{
+	struct record r;
+	struct line *l;
+
+	if (!record_unpack(&r, from, len)) {
+		log_errx("access log: a record of %zu bytes is not whole", len);
+		return;
+	}
+	if (log->metrics != NULL)
+		metrics_count(log->metrics, &r);
+	if (r.type == RECORD_OPENED)
+		return;
+	l = render(log, &r);
+	if (l == NULL) {
+		atomic_fetch_add_explicit(&log->dropped, 1, memory_order_relaxed);
+		return;
+	}
+	log->batch[log->batched++] = line_ref(l);
+	keep(log, l);
+	if (log->batched == BATCH)
+		file_flush(log);
+}
+
+static unsigned drain(struct access_log *log, struct ring *ring)
+{
+	const void *p;
+	unsigned n;
+	size_t len;
+
+	for (n = 0; n < QUOTA; n++) {
+		p = ring_peek(ring, &len);
+		if (p == NULL)
+			break;
+		take_record(log, p, len);
+		ring_consume(ring);
+	}
+	return n;
+}
+
+/* --- subscribers --- */
+
+void access_log_subscribe(struct access_log *log, int fd, unsigned last, bool follow)
+{
+	struct subscriber *s = calloc(1, sizeof *s);
+
+	if (s == NULL) {
+		close(fd);
+		return;
+	}
+	s->fd = fd;
+	s->follow = follow;
+	s->end = last; /* until the log thread knows better */
+	pthread_mutex_lock(&log->lock);
+	s->next = log->arrived;
+	log->arrived = s;
+	pthread_mutex_unlock(&log->lock);
+	wake(log);
+}
+
+static void subscriber_free(struct subscriber *s)
+{
+	close(s->fd);
+	line_unref(s->part);
+	free(s);
+}
+
+static void subscriber_begin(struct access_log *log, struct subscriber *s)
+{
+	uint64_t kept = log->next - log->first;
+
+	if (log->subscriber_count == SUBSCRIBERS_MAX) {
+		log_warnx("access log: more than %u readers, one is refused", SUBSCRIBERS_MAX);
+		subscriber_free(s);
+		return;
+	}
+	s->at = log->next - (s->end < kept ? s->end : kept);
+	s->end = log->next;
+	s->next = log->subscribers;
+	log->subscribers = s;
+	log->subscriber_count++;
+}
+
+/* A line that stands for those that left before they could be sent. */
+static struct line *lost_line(uint64_t lost)
+{
+	struct text t = {0};
+	struct line *l = NULL;
+
+	text_add(&t, "{\"type\":\"lost\",\"drop_count\":");
+	text_add_number(&t, lost);
+	text_add(&t, "}\n");
+	if (!text_failed(&t))
+		l = malloc(sizeof *l + t.len);
+	if (l != NULL) {
+		l->refs = 1;
+		l->len = t.len;
+		memcpy(l->bytes, t.p, t.len);
+	}
+	text_free(&t);
+	return l;
+}
+
+/* The line to send next, with a reference; NULL when there is none now. */
+static struct line *subscriber_next(struct access_log *log, struct subscriber *s)
+{
+	uint64_t end = s->follow ? log->next : s->end;
+	uint64_t first = log->first < end ? log->first : end;
+
+	if (s->at < first) {
+		s->lost += first - s->at;
+		s->at = first;
+	}
+	if (s->lost > 0) {
+		struct line *l = lost_line(s->lost);
+
+		if (l != NULL)
+			s->lost = 0;
+		return l;
+	}
+	return s->at < end ? line_ref(log->kept[s->at++ % KEPT_LINES]) : NULL;
+}
+
+/* Sends what the socket takes. False when the subscriber has all it asked for, or is gone. */
+static bool subscriber_send(struct access_log *log, struct subscriber *s)
+{
+	ssize_t n;
+
+	for (;;) {
+		if (s->part == NULL) {
+			s->part = subscriber_next(log, s);
+			s->done = 0;
+		}
+		if (s->part == NULL)
+			return s->follow || s->at < s->end;
+		n = send(s->fd, s->part->bytes + s->done, s->part->len - s->done,
+			 MSG_NOSIGNAL | MSG_DONTWAIT);
+		if (n < 0)
+			return errno == EAGAIN || errno == EINTR;
+		s->done += (size_t)n;
+		if (s->done == s->part->len) {
+			line_unref(s->part);
+			s->part = NULL;
+		}
+	}
+}
+
+static void subscribers_send(struct access_log *log)
+{
+	struct subscriber **at = &log->subscribers, *s;
+
+	while ((s = *at) != NULL) {
+		if (subscriber_send(log, s)) {
+			at = &s->next;
+			continue;
+		}
+		*at = s->next;
+		log->subscriber_count--;
+		subscriber_free(s);
+	}
+}
+
+/* A reader has nothing to say: anything but "not now" means that it left. */
+static void subscribers_check(struct access_log *log, const struct pollfd *polled)
+{
+	struct subscriber **at = &log->subscribers, *s;
+	char byte;
+
+	for (unsigned i = 0; (s = *at) != NULL; i++) {
+		if ((polled[i].revents & ~POLLOUT) == 0 ||
+		    (recv(s->fd, &byte, 1, MSG_DONTWAIT) < 0 && errno == EAGAIN)) {
+			at = &s->next;
+			continue;
+		}
+		*at = s->next;
+		log->subscriber_count--;
+		subscriber_free(s);
+	}
+}
+
+/* --- the thread --- */
+
+static void take_arrivals(struct access_log *log)
+{
+	struct subscriber *arrived, *s;
+	bool reopened;
+	int fd;
+
+	pthread_mutex_lock(&log->lock);
+	arrived = log->arrived;
+	log->arrived = NULL;
+	reopened = log->reopened;
+	log->reopened = false;
+	fd = log->next_fd;
+	pthread_mutex_unlock(&log->lock);
+	if (reopened) {
+		if (log->fd >= 0)
+			close(log->fd);
+		log->fd = fd;
+		log->torn = false;
+	}
+	while ((s = arrived) != NULL) {
+		arrived = s->next;
+		subscriber_begin(log, s);
+	}
+}
+
+/* One round. Returns the most records that one ring gave. */
+static unsigned work(struct access_log *log)
+{
+	struct access_log_writer *w;
+	unsigned n, most = 0;
+
+	take_arrivals(log);
+	pthread_mutex_lock(&log->lock);
+	w = log->writers; /* only grows, at its head */
+	pthread_mutex_unlock(&log->lock);
+	for (; w != NULL; w = w->next) {
+		n = drain(log, w->ring);
+		most = n > most ? n : most;
+	}
+	file_flush(log);
+	subscribers_send(log);
+	return most;
+}
+
+/* Until a writer or a subscriber wants something, or the nap is over. */
+static void wait_for_work(struct access_log *log, int timeout)
+{
+	struct pollfd fds[1 + SUBSCRIBERS_MAX];
+	uint64_t wakes;
+	nfds_t n = 1;
+
+	fds[0] = (struct pollfd){.fd = log->wake, .events = POLLIN};
+	for (struct subscriber *s = log->subscribers; s != NULL; s = s->next)
+		fds[n++] = (struct pollfd){
+			.fd = s->fd,
+			.events = (short)(POLLIN | (s->part != NULL ? POLLOUT : 0)),
+		};
+	if (poll(fds, n, timeout) <= 0)
+		return;
+	if (fds[0].revents != 0 && read(log->wake, &wakes, sizeof wakes) < 0) {
+		/* EAGAIN: nothing to take back */
+	}
+	subscribers_check(log, fds + 1);
+}
+
+static void *log_thread(void *arg)
+{
+	struct access_log *log = arg;
+	unsigned most;
+	bool stop;
+
+	for (;;) {
+		stop = atomic_load(&log->stop);
+		most = work(log);
+		if (most == 0 && stop)
+			return NULL;
+		if (most == QUOTA || stop)
+			continue;
+		if (most > 0) {
+			atomic_store(&log->state, NAPPING);
+			wait_for_work(log, NAP_MS);
+		} else { /* say it, look once more, and only then rest: see ring_peek() */
+			atomic_store(&log->state, ASLEEP);
+			if (work(log) == 0)
+				wait_for_work(log, -1);
+		}
+		atomic_store(&log->state, AWAKE);
+	}
+}
+
+static int thread_start(struct access_log *log)
+{
+	sigset_t all, before;
+	int err;
+
+	sigfillset(&all); /* signals are the control thread's; a pipe without reader is EPIPE */
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	err = pthread_create(&log->thread, NULL, log_thread, log);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (err == 0)
+		pthread_setname_np(log->thread, "shunt-log");
+	return -err;
+}
+
+static void log_free(struct access_log *log)
+{
+	if (log->fd >= 0)
+		close(log->fd);
+	if (log->wake >= 0)
+		close(log->wake);
+	pthread_mutex_destroy(&log->lock);
+	text_free(&log->scratch);
+	free(log->node);
+	free(log);
+}
+
+int access_log_start(const char *path, const char *node, struct metrics *metrics,
+		     struct access_log **out)
+{
+	struct access_log *log = calloc(1, sizeof *log);
+	int err;
+
+	if (log == NULL)
+		return -ENOMEM;
+	pthread_mutex_init(&log->lock, NULL);
+	log->metrics = metrics;
+	log->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	err = log->wake < 0 ? -errno : 0;
+	log->fd = file_open(path);
+	if (err == 0)
+		err = file_error(log->fd);
+	log->node = strdup(node);
+	if (err == 0 && log->node == NULL)
+		err = -ENOMEM;
+	if (err == 0)
+		err = thread_start(log);
+	if (err < 0) {
+		log_free(log);
+		return err;
+	}
+	*out = log;
+	return 0;
+}
+
+void access_log_stop(struct access_log *log)
+{
+	struct access_log_writer *w;
+	struct subscriber *s;
+
+	if (log == NULL)
+		return;
+	atomic_store(&log->stop, true);
+	wake(log);
+	pthread_join(log->thread, NULL);
+	take_arrivals(log); /* who came too late, and a file that nobody opened */
+	while ((s = log->subscribers) != NULL) {
+		log->subscribers = s->next;
+		subscriber_free(s);
+	}
+	while ((w = log->writers) != NULL) {
+		log->writers = w->next;
+		ring_free(w->ring);
+		free(w);
+	}
+	while (log->first < log->next)
+		forget_oldest(log);
+	log_free(log);
+}
+
+uint64_t access_log_dropped(const struct access_log *log)
+{
+	return atomic_load_explicit(&log->dropped, memory_order_relaxed);
+}

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Documents from a string, and questions to the policy that they make. */
+#ifndef SHUNT_TEST_CONFIG_LOAD_H
+#define SHUNT_TEST_CONFIG_LOAD_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "config/build.h"
+#include "proxy/policy.h"
+
+struct loaded {
+	struct identity_table *identities;
+	struct snapshot s;
+	struct findings f;
+	int err;
+};
+
+static inline struct loaded load_files(const struct document_file *files, size_t n)
+{
+	struct loaded l = {.identities = identity_table_new()};
+
+	l.err = config_build(files, n, l.identities, 7, &l.s, &l.f);
+	return l;
+}
+
+static inline struct loaded load(const char *text)
+{
+	struct document_file file = {.path = "conf.d/a.yaml", .text = text, .len = strlen(text)};
+
+	return load_files(&file, 1);
+}
+
+static inline void unload(struct loaded *l)
+{
+	if (l->err == 0)
+		snapshot_free(&l->s);
+	findings_free(&l->f);
+	identity_table_free(l->identities);
+}
+
+static inline void print_findings(const struct findings *f)
+{
+	for (size_t i = 0; i < f->count; i++)
+		print_message("%s:%u:%u: %s: %s\n", f->items[i].where.file, f->items[i].where.line,
+			      f->items[i].where.column,
+			      f->items[i].level == FINDING_ERROR ? "error" : "warning",
+			      f->items[i].text);
+}
+
+/* Some finding of that level is on that line and has that text in it. */
+static inline bool found(const struct findings *f, enum finding_level level, unsigned line,
+			 const char *text)
+{
+	for (size_t i = 0; i < f->count; i++)
+		if (f->items[i].level == level && f->items[i].where.line == line &&
+		    strstr(f->items[i].text, text) != NULL)
+			return true;
+	print_message("not found: line %u: %s\n", line, text);
+	print_findings(f);
+	return false;
+}
+
+/* "ns/name", "host" or "world". */
+static inline uint32_t who(const struct loaded *l, const char *name)
+{
+	char ns[64];
+	const char *slash = strchr(name, '/');
+	const struct fleet_workload *w;
+
+	if (slash == NULL)
+		return strcmp(name, "host") == 0 ? IDENTITY_HOST : IDENTITY_WORLD;
+	snprintf(ns, sizeof(ns), "%.*s", (int)(slash - name), name);
+	w = fleet_by_name(l->s.fleet, ns, slash + 1);
+	assert_non_null(w);
+	return w->identity;
+}
+
+static inline struct flow flow_of(const struct loaded *l, const char *from, const char *to,
+				  unsigned port)
+{
+	return (struct flow){.src = who(l, from), .dst = who(l, to), .port = (uint16_t)port};
+}
+
+static inline struct decision connection(const struct loaded *l, const char *from, const char *to,
+					 unsigned port)
+{
+	struct flow flow = flow_of(l, from, to, port);
+
+	return policy_connection(l->s.policy, &flow);
+}
+
+static inline struct slice text_slice(const char *s)
+{
+	return (struct slice){s, strlen(s)};
+}
+
+static inline struct decision request(const struct loaded *l, const char *from, const char *to,
+				      unsigned port, const char *method, const char *path)
+{
+	struct flow flow = flow_of(l, from, to, port);
+	struct message head = {.method = text_slice(method), .target = text_slice(path),
+			       .path = text_slice(path), .authority = text_slice("api"),
+			       .version = MESSAGE_HTTP11};
+
+	return policy_request(l->s.policy, &flow, &head);
+}
+
+#define WORKLOAD(ns, name, labels)                                                                 \
+	"apiVersion: shunt.dev/v1\nkind: Workload\nmetadata: {name: " name ", namespace: " ns      \
+	"}\nspec: {labels: " labels ", selectors: ['netns:/run/netns/" ns "-" name "']}\n---\n"
+
+/* 5 lines each: a document that follows begins on line 26. */
+#define WORKLOADS                                                                                  \
+	WORKLOAD("shop", "frontend", "{app: frontend, tier: web}")                                 \
+	WORKLOAD("shop", "api", "{app: api}")                                                      \
+	WORKLOAD("shop", "intruder", "{role: none}")                                               \
+	WORKLOAD("other", "frontend", "{app: frontend}")                                           \
+	WORKLOAD("other", "api", "{app: api}")
+
+/* The spec starts on line 30, at two spaces. */
+#define CNP(name, spec)                                                                            \
+	"apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {name: " name              \
+	", namespace: shop}\nspec:\n" spec
+
+#define API "  endpointSelector: {matchLabels: {app: api}}\n"
+
+#endif
