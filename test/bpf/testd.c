@@ -993,7 +993,7 @@ static uint32_t still_attached(const uint32_t *ours, size_t n)
 
 static void test_detach(void)
 {
-	uint32_t ids[16];
+	uint32_t ids[16] = { 0 };
 	size_t n;
 	int removed;
 

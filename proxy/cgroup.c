@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The daemon's own cgroup: see cgroup.h. */
+#include "proxy/cgroup.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static char own[PATH_MAX]; /* the folder; empty while not in it */
+static char origin[PATH_MAX]; /* cgroup.procs of where we came from */
+
+int cgroup_find_root(char *path, size_t size)
+{
+	FILE *f = fopen("/proc/self/mountinfo", "re");
+	char *line = NULL;
+	size_t room = 0;
+	int err = -ENOENT;
+
+	if (f == NULL)
+		return -errno;
+	while (err != 0 && getline(&line, &room, f) > 0) {
+		char where[PATH_MAX];
+		const char *type = strstr(line, " - cgroup2 ");
+
+		/* id parent major:minor root mountpoint ... */
+		if (type != NULL && sscanf(line, "%*s %*s %*s %*s %4095s", where) == 1 &&
+		    strlen(where) < size) {
+			strcpy(path, where);
+			err = 0;
+		}
+	}
+	free(line);
+	fclose(f);
+	return err;
+}
+
+static int move_to(const char *procs)
+{
+	char pid[16];
+	int n = snprintf(pid, sizeof pid, "%d", getpid());
+	int fd = open(procs, O_WRONLY | O_CLOEXEC);
+	int err = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (write(fd, pid, (size_t)n) != n)
+		err = -errno;
+	close(fd);
+	return err;
+}
+
+/* "0::/path" of /proc/self/cgroup, as a cgroup.procs below root. */
+static void remember_origin(const char *root)
+{
+	FILE *f = fopen("/proc/self/cgroup", "re");
+	char line[PATH_MAX];
+
+	origin[0] = '\0';
+	while (f != NULL && fgets(line, sizeof line, f) != NULL)
+		if (strncmp(line, "0::", 3) == 0) {
+			line[strcspn(line, "\n")] = '\0';
+			if (snprintf(origin, sizeof origin, "%s%s/cgroup.procs", root, line + 3) >=
+			    (int)sizeof origin)
+				origin[0] = '\0';
+		}
+	if (f != NULL)
+		fclose(f);
+}
+
+static int holds_only_us(const char *procs)
+{
+	FILE *f = fopen(procs, "re");
+	int pid, err = 0;
+
+	if (f == NULL)
+		return -errno;
+	while (fscanf(f, "%d", &pid) == 1)
+		if (pid != getpid())
+			err = -EBUSY;
+	fclose(f);
+	return err;
+}
+
+int cgroup_enter(const char *root, const char *name, uint64_t *id)
+{
+	char procs[PATH_MAX + 16];
+	struct stat st;
+	int err;
+
+	remember_origin(root);
+	if (snprintf(own, sizeof own, "%s/shunt-%s", root, name) >= (int)sizeof own)
+		return -ENAMETOOLONG;
+	if (mkdir(own, 0755) < 0 && errno != EEXIST)
+		return -errno;
+	snprintf(procs, sizeof procs, "%s/cgroup.procs", own);
+	err = holds_only_us(procs);
+	if (err == 0)
+		err = move_to(procs);
+	if (err == 0)
+		err = holds_only_us(procs);
+	if (err == 0 && stat(own, &st) < 0)
+		err = -errno;
+	if (err == 0)
+		*id = st.st_ino; /* kernfs: the inode number is the cgroup's id */
+	return err;
+}
+
+void cgroup_leave(void)
+{
+	if (own[0] == '\0' || origin[0] == '\0' || move_to(origin) < 0)
+		return;
+	rmdir(own);
+	own[0] = '\0';
+}

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The daemon's own cgroup: the hooks exempt it by id, so no other process may be in it. It is
+ * entered before anything is loaded.
+ */
+#ifndef SHUNT_CGROUP_H
+#define SHUNT_CGROUP_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Where cgroup2 is mounted, from /proc/self/mountinfo (a hybrid host has it elsewhere than
+ * at /sys/fs/cgroup). 0 or -ENOENT. */
+__attribute__((warn_unused_result)) int cgroup_find_root(char *path, size_t size);
+
+/* Makes ROOT/shunt-NAME and moves this process into it. -EBUSY when another process is in
+ * it. *id is what bpf_get_current_cgroup_id() says there. */
+__attribute__((warn_unused_result)) int cgroup_enter(const char *root, const char *name,
+						     uint64_t *id);
+/* Back to where the process came from; removes the cgroup if that leaves it empty. */
+void cgroup_leave(void);
+
+#endif

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* shunt reload */
+#include <cjson/cJSON.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "proxy/cli/cli.h"
+#include "proxy/cli/client.h"
+
+static void print_help(void)
+{
+	printf("Usage: shunt reload [-o json] [--name NAME] [--run-dir DIR]\n\n"
+	       "Makes the daemon read its configuration again, and prints what changed; or what\n"
+	       "is wrong with it, and then the old one stays in force.\n\n"
+	       "Exit status: 0 taken, 1 refused, 3 the daemon does not answer.\n\n"
+	       "Examples:\n"
+	       "  shunt reload\n"
+	       "  shunt config validate /etc/shunt && shunt reload\n");
+}
+
+static const char *string_of(const cJSON *object, const char *key)
+{
+	const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
+
+	return cJSON_IsString(item) ? item->valuestring : "";
+}
+
+static unsigned number_of(const cJSON *object, const char *key)
+{
+	const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
+
+	return cJSON_IsNumber(item) && item->valuedouble > 0 ? (unsigned)item->valuedouble : 0;
+}
+
+/* file:line:column: level: text, and below it the line that is meant. */
+static void print_finding(const cJSON *finding)
+{
+	bool error = strcmp(string_of(finding, "level"), "error") == 0;
+	char *file = cli_safe(string_of(finding, "file"), 500);
+	char *text = cli_safe(string_of(finding, "text"), 1000);
+	char *excerpt = cli_safe(string_of(finding, "excerpt"), 500);
+
+	printf("%s:%u:%u: %s%s%s: %s\n", file, number_of(finding, "line"),
+	       number_of(finding, "column"), cli_colour(error ? CLI_RED : CLI_YELLOW),
+	       error ? "error" : "warning", cli_colour(CLI_PLAIN), text);
+	if (*excerpt != '\0')
+		printf("    %s\n", excerpt);
+	free(file);
+	free(text);
+	free(excerpt);
+}
+
+static void print_changes(const cJSON *changes)
+{
+	const cJSON *change;
+
+	if (cJSON_GetArraySize(changes) == 0)
+		printf("nothing changed\n");
+	cJSON_ArrayForEach(change, changes) {
+		char *text = cli_safe(cJSON_IsString(change) ? change->valuestring : "?", 1000);
+
+		printf("%s\n", text);
+		free(text);
+	}
+}
+
+/* `error`: what went wrong when it was not the documents, else "". */
+static void print_refusal(const char *error)
+{
+	char *text = cli_safe(error, 500);
+
+	printf("refused%s%s: the configuration in force stays\n", *text != '\0' ? ", " : "", text);
+	free(text);
+}
+
+static int print_outcome(const cJSON *json)
+{
+	bool ok = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(json, "ok"));
+	const cJSON *finding;
+
+	cJSON_ArrayForEach(finding, cJSON_GetObjectItemCaseSensitive(json, "findings"))
+		print_finding(finding);
+	if (ok)
+		print_changes(cJSON_GetObjectItemCaseSensitive(json, "changes"));
+	else
+		print_refusal(string_of(json, "error"));
+	return ok ? CLI_OK : CLI_NO;
+}
+
+static int reload(bool as_json)
+{
+	struct client_answer answer;
+	cJSON *json;
+	int status, err;
+
+	err = client_ask("POST", "/reload", 60, &answer);
+	if (err < 0)
+		return client_complain(err);
+	json = cJSON_Parse(answer.body.p);
+	if (!cJSON_IsBool(cJSON_GetObjectItemCaseSensitive(json, "ok"))) {
+		status = client_refused(&answer);
+	} else if (as_json) {
+		fputs(answer.body.p, stdout); /* it ends with a newline */
+		status = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(json, "ok")) ? CLI_OK
+										    : CLI_NO;
+	} else {
+		status = print_outcome(json);
+	}
+	cJSON_Delete(json);
+	text_free(&answer.body);
+	return status;
+}
+
+int cli_reload(int argc, char **argv)
+{
+	static const struct option options[] = {
+		CLI_COMMON_OPTIONS,
+		{"output", required_argument, NULL, 'o'},
+		{NULL, 0, NULL, 0},
+	};
+	bool json = false;
+	int option;
+
+	while ((option = getopt_long(argc, argv, "ho:", options, NULL)) != -1) {
+		if (cli_common(option))
+			continue;
+		if (option == 'h') {
+			print_help();
+			return CLI_OK;
+		}
+		if (option != 'o' || strcmp(optarg, "json") != 0)
+			return cli_usage(argv[0]);
+		json = true;
+	}
+	return optind < argc ? cli_usage(argv[0]) : reload(json);
+}

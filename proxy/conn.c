@@ -1,0 +1,420 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The life of one downstream connection: see conn.h. */
+#include "proxy/conn.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "proxy/exchange.h"
+#include "proxy/log.h"
+#include "proxy/recorder.h"
+#include "proxy/upstream.h"
+
+#define DRAIN_MAX (64 * 1024) /* of a refused body, and after the goodbye */
+
+#define MAY(state) (1U << (state))
+static const unsigned may_follow[] = {
+	[CONN_NEW] = MAY(CONN_OPEN) | MAY(CONN_CLOSING),
+	[CONN_OPEN] = MAY(CONN_LINGER) | MAY(CONN_CLOSING),
+	[CONN_LINGER] = MAY(CONN_CLOSING),
+	[CONN_CLOSING] = 0,
+};
+
+static void conn_enter(struct conn *c, enum conn_state next)
+{
+	assert(may_follow[c->state] & MAY(next));
+	c->state = next;
+}
+
+void conn_working(struct conn *c, uint64_t told)
+{
+	if (told != 0)
+		stopwatch_run(&c->watch, CLOCK_OF_QUEUE, told);
+	stopwatch_run(&c->watch, CLOCK_OF_WORK, io_now());
+}
+
+static struct exchange *conn_exchange(struct conn *c)
+{
+	return list_empty(&c->exchanges) ? NULL
+					 : container_of(c->exchanges.next, struct exchange, link);
+}
+
+void conn_settle(struct conn *c)
+{
+	struct exchange *x = conn_exchange(c);
+
+	if (c->state == CONN_CLOSING)
+		return;
+	stopwatch_run(&c->watch, x ? exchange_waits(x) : CLOCK_OF_HEAD, io_now());
+}
+
+size_t conn_backlog(struct conn *c)
+{
+	return c->ops->pending(c->codec).len;
+}
+
+void conn_wake(struct conn *c)
+{
+	io_wake(&c->io);
+}
+
+/* Last step, run when no event of this round can name the conn any more. */
+static void conn_free(struct later *later)
+{
+	struct conn *c = container_of(later, struct conn, later);
+
+	if (c->ops != NULL)
+		c->ops->close(c->codec);
+	card_unref(c->src.card);
+	card_unref(c->dst.card);
+	free(c->policy_name);
+	free(c->rule_name);
+	free(c);
+}
+
+void conn_close(struct conn *c, enum reason why, bool reset)
+{
+	struct linger now = {.l_onoff = 1};
+
+	if (c->state == CONN_CLOSING)
+		return;
+	if (c->why == REASON_NONE)
+		c->why = why;
+	conn_enter(c, CONN_CLOSING);
+	conn_working(c, 0);
+	while (!list_empty(&c->exchanges)) {
+		struct exchange *x = conn_exchange(c);
+
+		exchange_abandon(x, c->why); /* one that had ended keeps its reason */
+		exchange_left(x);
+	}
+	if (c->upstream != NULL)
+		upstream_close(c->upstream, reset);
+	record_connection(c);
+	deadline_clear(&c->head_limit);
+	list_remove(&c->link);
+	origdst_release(&c->origdst);
+	io_unwatch(&c->io);
+	if (reset)
+		setsockopt(c->io.fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+	close(c->io.fd);
+	atomic_fetch_sub_explicit(&c->worker->conns, 1, memory_order_relaxed);
+	loop_later(&c->worker->io, &c->later, conn_free);
+}
+
+static void linger_expired(struct deadline *d)
+{
+	conn_close(container_of(d, struct conn, head_limit), REASON_CLOSED_BY_DESTINATION, true);
+}
+
+/* Everything is said. The client closes next; closing before it would turn what it still
+ * sends into an RST that may overtake our last bytes. */
+static void conn_linger(struct conn *c)
+{
+	if (!c->shut)
+		shutdown(c->io.fd, SHUT_WR);
+	c->shut = true;
+	if (c->fin) {
+		conn_close(c, REASON_CLOSED_BY_SOURCE, false);
+		return;
+	}
+	conn_enter(c, CONN_LINGER);
+	if (c->upstream != NULL)
+		upstream_close(c->upstream, false);
+	deadline_set(&c->worker->linger_limit, &c->head_limit, linger_expired);
+	c->dropped = 0;
+	io_wake(&c->io);
+}
+
+static void linger_turn(struct conn *c)
+{
+	struct io *io = &c->io;
+
+	while (io_readable(io)) {
+		ssize_t n = io_recv(io, c->worker->buffer, sizeof c->worker->buffer);
+
+		if (n > 0)
+			c->dropped += (size_t)n;
+		if (n == 0 || (n < 0 && n != -EAGAIN) || c->dropped > DRAIN_MAX) {
+			conn_close(c, REASON_CLOSED_BY_SOURCE, n < 0);
+			return;
+		}
+	}
+	if (io->ready & IO_READ)
+		io_wake(io);
+}
+
+static enum reason reason_of(int err)
+{
+	switch (err) {
+	case CODEC_TOO_LARGE:
+		return REASON_HEAD_TOO_LARGE;
+	case CODEC_NOT_READABLE:
+		return REASON_PROTOCOL_NOT_READABLE;
+	case CODEC_CUT:
+		return REASON_CLIENT_CLOSED;
+	case CODEC_UNSUPPORTED:
+		return REASON_NOT_SUPPORTED;
+	case -ENOMEM:
+		return REASON_NO_MEMORY;
+	default:
+		return REASON_BAD_REQUEST;
+	}
+}
+
+/* The codec reads no more of this client. Its goodbye, if it has one, is what is pending. */
+static void conn_fail(struct conn *c, int err)
+{
+	enum reason why = reason_of(err);
+
+	if (c->why == REASON_NONE)
+		c->why = why;
+	if (conn_backlog(c) == 0) {
+		conn_close(c, why, true);
+		return;
+	}
+	while (!list_empty(&c->exchanges)) { /* the goodbye is their answer */
+		struct exchange *x = conn_exchange(c);
+
+		exchange_abandon(x, why);
+		exchange_left(x);
+	}
+}
+
+/* Acts on every event the last bytes completed; the parser is off the stack. */
+static void conn_step(struct conn *c, int err)
+{
+	struct codec_event ev;
+
+	while (c->state == CONN_OPEN && c->ops->next(c->codec, &ev))
+		exchange_take(c, &ev);
+	if (c->state != CONN_OPEN)
+		return;
+	if (err != 0)
+		conn_fail(c, err);
+	else if (c->dropped > DRAIN_MAX)
+		conn_close(c, c->why, true);
+}
+
+/* All that the codec has for the client is written. */
+static void conn_flushed(struct conn *c)
+{
+	bool idle = list_empty(&c->exchanges);
+	bool tunnel = c->ops == &codec_opaque;
+
+	if (c->ops->done(c->codec)) {
+		if (!tunnel) {
+			conn_linger(c);
+			return;
+		}
+		if (!c->shut)
+			shutdown(c->io.fd, SHUT_WR);
+		c->shut = true;
+	}
+	if (!idle)
+		return;
+	if (c->fin)
+		conn_close(c, REASON_CLOSED_BY_SOURCE, false);
+	else if (c->upstream != NULL && c->upstream->fin)
+		conn_linger(c); /* a kept connection closes when its other leg closes */
+}
+
+void conn_flush(struct conn *c)
+{
+	while (c->state == CONN_OPEN) {
+		struct slice out = c->ops->pending(c->codec);
+		ssize_t n;
+
+		if (out.len == 0) {
+			conn_flushed(c);
+			break;
+		}
+		n = io_send(&c->io, out.p, out.len);
+		if (n == -EAGAIN)
+			break;
+		if (n < 0) {
+			conn_close(c, REASON_RESET_BY_SOURCE, true);
+			break;
+		}
+		c->bytes_out += (uint64_t)n;
+		conn_step(c, c->ops->sent(c->codec, (size_t)n));
+	}
+	if (c->state == CONN_OPEN && c->upstream != NULL && conn_backlog(c) < BACKLOG_LOW)
+		upstream_wake(c->upstream);
+}
+
+static bool conn_wants(struct conn *c)
+{
+	return c->state == CONN_OPEN && !c->fin && !c->ops->full(c->codec) &&
+	       (c->upstream == NULL || upstream_backlog(c->upstream) < BACKLOG_HIGH);
+}
+
+static void head_expired(struct deadline *d)
+{
+	conn_close(container_of(d, struct conn, head_limit), REASON_HEAD_TIMEOUT, false);
+}
+
+static void conn_read(struct conn *c)
+{
+	char *buffer = c->worker->buffer;
+
+	while (conn_wants(c) && io_readable(&c->io)) {
+		ssize_t n = io_recv(&c->io, buffer, WORKER_READ_SIZE);
+
+		c->fin = n == 0;
+		if (n > 0) {
+			c->bytes_in += (uint64_t)n;
+			if (!c->head_begun && list_empty(&c->exchanges) && c->ops != &codec_opaque) {
+				c->head_begun = true;
+				deadline_set(&c->worker->head_limit, &c->head_limit, head_expired);
+			}
+			conn_step(c, c->ops->feed(c->codec, (struct slice){buffer, (size_t)n}));
+		} else if (n == 0) {
+			if (list_empty(&c->exchanges) && c->why == REASON_NONE && !c->head_begun)
+				c->why = REASON_CLOSED_BY_SOURCE;
+			conn_step(c, c->ops->finish(c->codec));
+		} else if (n != -EAGAIN) {
+			conn_close(c, REASON_RESET_BY_SOURCE, true);
+		}
+	}
+}
+
+static void conn_turn(struct io *io)
+{
+	struct conn *c = container_of(io, struct conn, io);
+	uint64_t told = io->told;
+
+	io->told = 0;
+	if (c->state == CONN_LINGER) {
+		linger_turn(c);
+		return;
+	}
+	if (told != 0)
+		stopwatch_run(&c->watch, CLOCK_OF_QUEUE, told);
+	if (list_empty(&c->exchanges) && !c->head_begun)
+		conn_mark(c); /* if bytes come now, this is when their message began */
+	conn_working(c, 0);
+	conn_read(c);
+	if (c->state == CONN_OPEN && c->upstream != NULL)
+		upstream_flush(c->upstream);
+	conn_flush(c);
+	if ((io->ready & IO_READ) && conn_wants(c))
+		io_wake(io);
+	conn_settle(c);
+}
+
+void conn_mark(struct conn *c)
+{
+	memcpy(c->mark, c->watch.ns, sizeof c->mark);
+	c->mark_at = c->watch.since;
+}
+
+/* Who speaks with whom, by the view of this moment. */
+static void conn_identify(struct conn *c)
+{
+	const struct view *view = c->worker->view;
+	const struct enrolled *own = c->seat->enrolled;
+
+	c->src = directory_find(view->directory, &c->origdst.client.ip);
+	c->dst = directory_find(view->directory, &c->origdst.dst.ip);
+	if (c->origdst.direction == DIRECTION_EGRESS) {
+		c->src.identity = own->identity; /* by its namespace, whatever its address */
+		c->src.index = own->index;
+	} else {
+		c->dst.identity = own->identity;
+		c->dst.index = own->index;
+	}
+	card_ref(c->src.card);
+	card_ref(c->dst.card);
+	c->flow = (struct flow){c->src.identity, c->dst.identity, ntohs(c->origdst.dst.port)};
+}
+
+/* The connection's verdict, and what reads it: a port with http rules is read as HTTP/1,
+ * everything else is any bytes. */
+static enum reason conn_judge(struct conn *c)
+{
+	struct decision d;
+
+	stopwatch_run(&c->watch, CLOCK_OF_POLICY, io_now());
+	d = policy_connection(c->worker->view->policy, &c->flow);
+	stopwatch_run(&c->watch, CLOCK_OF_WORK, io_now());
+	if (d.rule != NULL) {
+		c->policy_name = strdup(d.rule->policy);
+		c->rule_name = rule_place(d.rule);
+	}
+	c->denied = d.verdict == VERDICT_DENY;
+	if (c->denied)
+		return d.reason;
+	c->ops = d.verdict == VERDICT_PROXY ? &codec_http1 : &codec_opaque;
+	c->codec = c->ops->open(CODEC_SERVER, &codec_limits_default);
+	return c->codec ? REASON_NONE : REASON_NO_MEMORY;
+}
+
+static void set_nodelay(int fd)
+{
+	int on = 1;
+
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+}
+
+/* Refused before there was a conn: counted nowhere else, so the log says it. */
+static void refuse(struct worker *w, int fd, int err)
+{
+	struct linger now = {.l_onoff = 1};
+
+	log_warnx("worker %u: connection refused: %s", w->index, strerror(-err));
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+	close(fd);
+}
+
+void conn_accept(struct worker *w, struct seat *seat, enum listener_kind kind, int fd)
+{
+	struct conn *c = calloc(1, sizeof *c);
+	enum reason why;
+	int err = -ENOMEM;
+
+	if (c == NULL) { /* refuse this one and go on: its edge has more to serve */
+		refuse(w, fd, -ENOMEM);
+		return;
+	}
+	c->worker = w;
+	c->seat = seat;
+	c->id = ++w->next_conn;
+	list_init(&c->exchanges);
+	deadline_init(&c->head_limit);
+	stopwatch_start(&c->watch, CLOCK_OF_ACCEPT, io_now());
+	err = io_watch(&w->io, &c->io, fd, &seat->share, conn_turn);
+	if (err < 0) {
+		refuse(w, fd, err);
+		free(c);
+		return;
+	}
+	c->io.ready = IO_WRITE;
+	list_append(&seat->conns, &c->link);
+	atomic_fetch_add_explicit(&w->conns, 1, memory_order_relaxed);
+	set_nodelay(fd);
+	why = REASON_ORIGDST_UNKNOWN; /* before any byte: never dial a guess */
+	err = origdst_claim(w, seat->enrolled, kind, fd, &c->origdst);
+	if (err < 0)
+		goto fail;
+	conn_identify(c);
+	why = conn_judge(c);
+	if (why != REASON_NONE)
+		goto fail;
+	conn_enter(c, CONN_OPEN);
+	record_opened(c);
+	if (c->ops != &codec_opaque)
+		deadline_set(&w->head_limit, &c->head_limit, head_expired);
+	conn_mark(c);
+	conn_step(c, 0); /* an opaque stream begins before its first byte */
+	conn_settle(c);
+	return;
+fail:
+	conn_close(c, why, true);
+}

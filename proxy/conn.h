@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The life of one downstream connection, top to bottom: accepted, its destination claimed, a
+ * codec chosen by what policy says, its exchanges served, closed in one place with a reason.
+ */
+#ifndef SHUNT_CONN_H
+#define SHUNT_CONN_H
+
+#include "bpf/reason.h"
+#include "proxy/codec/codec.h"
+#include "proxy/deadline.h"
+#include "proxy/io.h"
+#include "proxy/origdst.h"
+#include "proxy/policy.h"
+#include "proxy/stopwatch.h"
+#include "proxy/worker.h"
+
+/* Above: who reads for a leg takes no turn; below: it is woken. Bytes not yet written. */
+#define BACKLOG_HIGH (64 * 1024)
+#define BACKLOG_LOW (16 * 1024)
+
+enum conn_state {
+	CONN_NEW,
+	CONN_OPEN,
+	CONN_LINGER, /* everything said; reads on until the peer closes, so that no RST overtakes
+			the goodbye */
+	CONN_CLOSING,
+};
+
+struct conn {
+	struct io io;
+	struct worker *worker;
+	struct seat *seat;
+	struct list link; /* in seat->conns */
+	enum conn_state state;
+	enum reason why; /* of its end */
+	uint64_t id;
+	bool fin; /* the peer's was read */
+	bool shut; /* ours was sent */
+
+	struct origdst origdst;
+	struct flow flow;
+	struct directory_entry src; /* cards are this conn's references */
+	struct directory_entry dst;
+	bool denied; /* as a connection */
+	char *policy_name; /* of the connection's verdict; owned copies, or NULL */
+	char *rule_name;
+
+	const struct codec_ops *ops;
+	struct codec *codec;
+	struct list exchanges;
+	struct upstream *upstream; /* kept between exchanges; NULL before the first */
+
+	/* The hand of this connection: what runs now. An exchange's times are the difference
+	 * between two states of it. */
+	struct stopwatch watch;
+	bool head_begun; /* bytes of a message whose HEAD has not come */
+	uint64_t mark[CLOCK_COUNT]; /* watch.ns where the coming message began */
+	uint64_t mark_at;
+	struct deadline head_limit;
+	struct later later;
+
+	uint64_t bytes_in; /* read from the client */
+	uint64_t bytes_out; /* written to it */
+	unsigned attempts; /* dials */
+	bool upstream_served; /* one of them was answered */
+	size_t dropped; /* body bytes of a refused request */
+};
+
+/* Takes over an accepted socket. */
+void conn_accept(struct worker *w, struct seat *seat, enum listener_kind kind, int fd);
+
+/* The one end; idempotent, the first reason wins. `reset`: RST instead of FIN. */
+void conn_close(struct conn *c, enum reason why, bool reset);
+
+void conn_flush(struct conn *c); /* writes what it can now */
+void conn_wake(struct conn *c); /* a turn of its own, in this round or the next */
+void conn_mark(struct conn *c); /* the next message begins now */
+
+size_t conn_backlog(struct conn *c); /* bytes for the client, not yet written */
+
+/* Puts the hand on what the connection waits for. At the end of every turn. */
+void conn_settle(struct conn *c);
+/* The hand on our own work: at the begin of a turn that was told of at `told` (0: by us). */
+void conn_working(struct conn *c, uint64_t told);
+
+#endif

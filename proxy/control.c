@@ -1,0 +1,572 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The control thread: see control.h. */
+#include "proxy/control.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "config/files.h"
+#include "proxy/addr.h"
+#include "proxy/log.h"
+#include "proxy/policy.h"
+
+#define TEND_MS 500
+#define HOST_ADDRESSES_MAX 256
+
+static double wall_seconds(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+}
+
+/* ---- who is where ---- */
+
+static int add_workload(const struct control *c, struct directory *d,
+			const struct fleet_workload *w)
+{
+	const struct member *m = w->netns ? enroll_find(&c->enrollment, w) : NULL;
+	uint32_t index = m ? m->enrolled.index : DIRECTORY_NOT_LOCAL;
+	struct card *card = card_new(w);
+	int err = card ? 0 : -ENOMEM;
+
+	for (size_t i = 0; i < w->address_count && err == 0; i++)
+		err = directory_add(d, &w->addresses[i], w->identity, index, card);
+	for (unsigned i = 0; m != NULL && i < m->address_count && err == 0; i++)
+		err = directory_add(d, &m->addresses[i], w->identity, index, card);
+	card_unref(card);
+	return err;
+}
+
+static int add_host(struct directory *d)
+{
+	static struct addr16 found[HOST_ADDRESSES_MAX];
+	int fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	int n = fd < 0 ? -errno : netns_addresses(fd, found, HOST_ADDRESSES_MAX);
+	int err = 0;
+
+	if (fd >= 0)
+		close(fd);
+	if (n < 0)
+		return n;
+	for (int i = 0; i < n && i < HOST_ADDRESSES_MAX && err == 0; i++)
+		err = directory_add(d, &found[i], IDENTITY_HOST, DIRECTORY_NOT_LOCAL, NULL);
+	return err;
+}
+
+static struct directory *directory_build(const struct control *c, const struct fleet *fleet)
+{
+	struct directory *d = directory_new();
+	int err = d ? 0 : -ENOMEM;
+
+	for (size_t i = 0; i < fleet->workload_count && err == 0; i++)
+		err = add_workload(c, d, &fleet->workloads[i]);
+	if (err == 0)
+		err = add_host(d);
+	if (err == 0)
+		return d;
+	log_errx("directory of addresses: %s", strerror(-err));
+	directory_unref(d);
+	return NULL;
+}
+
+/* ---- the kernel's copy ---- */
+
+struct entries {
+	struct loader_policy *policy;
+	struct loader_address *address;
+	size_t count;
+	size_t room;
+	const struct control *control;
+	bool failed;
+};
+
+static void *entry_room(struct entries *e, void **array, size_t size)
+{
+	if (e->count == e->room) {
+		size_t room = e->room ? e->room * 2 : 64;
+		void *grown = realloc(*array, room * size);
+
+		if (grown == NULL) {
+			e->failed = true;
+			return NULL;
+		}
+		*array = grown;
+		e->room = room;
+	}
+	return (char *)*array + e->count++ * size;
+}
+
+static int put_policy(void *arg, const struct policy_key *key, const struct policy_entry *entry)
+{
+	struct entries *e = arg;
+	struct loader_policy *p =
+		entry_room(e, (void **)&e->policy, sizeof *e->policy);
+
+	if (p == NULL)
+		return -ENOMEM;
+	*p = (struct loader_policy){*key, *entry};
+	return 0;
+}
+
+static void put_address(void *arg, const struct addr16 *ip, const struct directory_entry *d)
+{
+	struct entries *e = arg;
+	struct loader_address *a =
+		entry_room(e, (void **)&e->address, sizeof *e->address);
+
+	if (a == NULL)
+		return;
+	*a = (struct loader_address){.ip = *ip, .address.identity = d->identity};
+	if (d->index != DIRECTORY_NOT_LOCAL) {
+		a->address.flags = ADDRESS_LOCAL;
+		a->address.netns = e->control->enrollment.members[d->index]->enrolled.netns;
+	}
+}
+
+static int kernel_addresses(struct control *c)
+{
+	struct entries e = {.control = c};
+	int err = -ENOMEM;
+
+	directory_each(c->directory, put_address, &e);
+	if (!e.failed)
+		err = loader_address_replace(c->loader, e.address, e.count);
+	free(e.address);
+	return err;
+}
+
+static int kernel_policy(struct control *c)
+{
+	struct entries e = {.control = c};
+	int err = policy_kernel_entries(c->snapshot.policy, put_policy, &e);
+
+	if (err >= 0)
+		err = loader_policy_replace(c->loader, e.policy, e.count,
+					    policy_revision(c->snapshot.policy));
+	free(e.policy);
+	return err;
+}
+
+/* ---- putting a snapshot into force ---- */
+
+static void view_swap(struct worker *w, void *arg)
+{
+	view_unref(w->view);
+	w->view = view_ref(arg);
+}
+
+/* Workers first: a connection that the kernel sends by the new policy must not meet the old
+ * one. Then addresses, then policy, then capture of what is new. */
+static int control_apply(struct control *c)
+{
+	struct fleet *fleet = c->snapshot.fleet;
+	struct directory *directory;
+	struct view *view;
+	int err;
+
+	enroll_release(&c->enrollment, c->loader, &c->node, fleet, REASON_WORKLOAD_GONE);
+	enroll_open(&c->enrollment, &c->node, fleet);
+	directory = directory_build(c, fleet);
+	if (directory == NULL)
+		return -ENOMEM;
+	directory_unref(c->directory);
+	c->directory = directory;
+	view = view_new(c->snapshot.policy, directory, &c->snapshot.options);
+	if (view == NULL)
+		return -ENOMEM;
+	workers_call(&c->node, view_swap, view);
+	view_unref(view);
+	err = kernel_addresses(c);
+	if (err >= 0)
+		err = kernel_policy(c);
+	if (err < 0)
+		log_errx("kernel maps: %s", loader_error(c->loader));
+	enroll_capture(&c->enrollment, c->loader, fleet);
+	return err < 0 ? err : 0;
+}
+
+static int control_build(struct control *c, struct snapshot *out, struct findings *findings)
+{
+	struct document_files files;
+	char *error = NULL;
+	int err = files_read(c->options->config_dir, &files, &error);
+
+	if (err < 0) {
+		log_errx("configuration: %s", error ? error : strerror(-err));
+		free(error);
+		return err;
+	}
+	err = config_build(files.items, files.count, c->identities, c->revision + 1, out,
+			   findings);
+	files_free(&files);
+	return err;
+}
+
+static void findings_log(const struct findings *findings)
+{
+	for (size_t i = 0; i < findings->count; i++) {
+		const struct finding *f = &findings->items[i];
+
+		if (f->level == FINDING_ERROR)
+			log_errx("%s:%u:%u: %s", f->where.file, f->where.line, f->where.column,
+				 f->text);
+		else
+			log_warnx("%s:%u:%u: %s", f->where.file, f->where.line, f->where.column,
+				  f->text);
+	}
+}
+
+/* Some options are read at start only; a change of theirs waits for the next one. */
+static void options_compare(const struct options *running, struct options *wanted)
+{
+	if (running->workers != wanted->workers || running->slots != wanted->slots ||
+	    running->event_rate != wanted->event_rate ||
+	    running->connect_timeout != wanted->connect_timeout ||
+	    running->head_timeout != wanted->head_timeout ||
+	    strcmp(running->metrics_address, wanted->metrics_address) != 0)
+		log_warnx("shunt.yaml: workers, slots, eventRate, connectTimeout, "
+			  "requestHeadTimeout and metrics.address change at the next start");
+}
+
+static void reopen_log(struct control *c)
+{
+	const char *path = c->snapshot.options.access_log;
+	int err = access_log_reopen(c->log, path);
+
+	if (err < 0)
+		log_errx("access log %s: %s", path, strerror(-err));
+}
+
+int control_reload(struct control *c, struct findings *findings)
+{
+	struct snapshot next;
+	int err;
+
+	*findings = (struct findings){0};
+	err = control_build(c, &next, findings);
+	findings_log(findings);
+	c->reload_ok = err == 0;
+	if (err < 0) {
+		log_errx("reload: nothing was changed, revision %llu stays",
+			 (unsigned long long)c->revision);
+		return err;
+	}
+	options_compare(&c->snapshot.options, &next.options);
+	c->revision++;
+	policy_unref(c->previous);
+	c->previous = policy_ref(c->snapshot.policy);
+	snapshot_free(&c->snapshot);
+	c->snapshot = next;
+	c->reload_time = wall_seconds();
+	reopen_log(c);
+	err = control_apply(c);
+	c->reload_ok = err == 0;
+	log_info("reload: revision %llu is in force", (unsigned long long)c->revision);
+	return err;
+}
+
+/* ---- kernel denials ---- */
+
+static const struct policy_rule *event_rule(const struct control *c, const struct event *e)
+{
+	if (e->rule == 0)
+		return NULL;
+	if (e->revision == policy_revision(c->snapshot.policy))
+		return policy_rule_by_id(c->snapshot.policy, e->rule);
+	if (c->previous != NULL && e->revision == policy_revision(c->previous))
+		return policy_rule_by_id(c->previous, e->rule);
+	return NULL;
+}
+
+static struct slice slice_of(const char *s)
+{
+	return (struct slice){s, strlen(s)};
+}
+
+static struct record_end event_end(const struct control *c, const struct endpoint *at)
+{
+	struct directory_entry who = directory_find(c->directory, &at->ip);
+
+	return (struct record_end){
+		.addr = *at,
+		.workload = slice_of(card_workload(who.card)),
+		.namespace = slice_of(card_namespace(who.card)),
+		.identity = slice_of(card_spiffe_id(who.card)),
+		.app = slice_of(card_app(who.card)),
+	};
+}
+
+static void event_take(void *arg, const struct event *e)
+{
+	struct control *c = arg;
+	const struct policy_rule *rule = event_rule(c, e);
+	struct text place = {0};
+	uint64_t wall = (uint64_t)(wall_seconds() * 1e9);
+	struct record r = {
+		.type = RECORD_CONNECTION,
+		.direction = (enum direction)e->direction,
+		.start_time = wall - (io_now() - e->entry),
+		.src = event_end(c, &e->src),
+		.dst = event_end(c, &e->dst),
+		.protocol = slice_of("TCP"),
+		.worker = c->node.worker_count,
+		.conn = 0,
+		.denied = true,
+		.reason = (enum reason)e->reason,
+		.accel = slice_of("none"),
+		.pid = e->pid,
+		.comm = {e->comm, strnlen(e->comm, sizeof e->comm)},
+		.errno_value = (int)e->errno_value,
+		.suppressed = e->suppressed,
+	};
+
+	if (rule != NULL) {
+		text_add(&place, rule->where.file);
+		text_add(&place, ":");
+		text_add_number(&place, rule->where.line);
+		r.policy = slice_of(rule->policy);
+		r.rule = slice_of(text_string(&place));
+	}
+	r.t[CLOCK_OF_POLICY] = e->leave > e->entry ? e->leave - e->entry : 0;
+	access_log_write(c->writer, &r);
+	text_free(&place);
+}
+
+static void events_ready(uv_poll_t *poll, int status, int events)
+{
+	struct control *c = container_of(poll, struct control, events);
+
+	(void)status;
+	(void)events;
+	if (loader_events_drain(c->loader, event_take, c) < 0)
+		log_warnx("kernel events: %s", loader_error(c->loader));
+}
+
+/* ---- signals and timers ---- */
+
+static void on_signal(uv_signal_t *handle, int number)
+{
+	struct control *c = handle->data;
+	struct findings findings;
+
+	switch (number) {
+	case SIGHUP:
+		if (control_reload(c, &findings) < 0)
+			log_warnx("SIGHUP: reload failed");
+		findings_free(&findings);
+		break;
+	case SIGUSR1:
+		reopen_log(c);
+		break;
+	default:
+		log_info("stopping on signal %d; links stay pinned (`shunt detach` releases them)",
+			 number);
+		uv_stop(&c->loop);
+	}
+}
+
+static void tend(uv_timer_t *timer)
+{
+	struct control *c = container_of(timer, struct control, tend);
+
+	if (enroll_is_stale(&c->enrollment) && control_apply(c) < 0)
+		log_warnx("namespaces changed, but not everything could be applied");
+}
+
+static int watch_signals(struct control *c)
+{
+	static const int numbers[] = {SIGHUP, SIGUSR1, SIGTERM, SIGINT};
+	int err = 0;
+
+	for (int i = 0; i < 4 && err == 0; i++) {
+		err = uv_signal_init(&c->loop, &c->signals[i]);
+		c->signals[i].data = c;
+		if (err == 0)
+			err = uv_signal_start(&c->signals[i], on_signal, numbers[i]);
+	}
+	return err;
+}
+
+/* ---- start and stop; stop is start's mirror image ---- */
+
+static int start_kernel(struct control *c)
+{
+	struct loader_options options = {
+		.pin_dir = c->options->pin_dir,
+		.cgroup_root = c->options->cgroup_root,
+		.self_cgroup = c->options->self_cgroup,
+		.slots = c->snapshot.options.slots,
+		.event_rate = c->snapshot.options.event_rate,
+	};
+	int err = loader_open(&options, &c->loader);
+
+	if (err < 0) {
+		log_errx("kernel programs: %s", loader_error(c->loader));
+		return err;
+	}
+	c->node.slots = loader_slots(c->loader, &c->node.slot_count);
+	c->node.dials = loader_dials(c->loader, &c->node.dial_count);
+	return 0;
+}
+
+static int start_records(struct control *c)
+{
+	int err;
+
+	c->metrics = metrics_new();
+	if (c->metrics == NULL)
+		return -ENOMEM;
+	err = access_log_start(c->snapshot.options.access_log, c->host, c->metrics, &c->log);
+	if (err < 0) {
+		log_errx("access log %s: %s", c->snapshot.options.access_log, strerror(-err));
+		return err;
+	}
+	c->writer = access_log_writer(c->log);
+	return c->writer ? 0 : -ENOMEM;
+}
+
+static int start_workers(struct control *c)
+{
+	struct view *view;
+	int err;
+
+	c->node.worker_count = c->snapshot.options.workers;
+	if (c->node.worker_count == 0)
+		c->node.worker_count = (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
+	c->directory = directory_build(c, c->snapshot.fleet);
+	if (c->directory == NULL)
+		return -ENOMEM;
+	view = view_new(c->snapshot.policy, c->directory, &c->snapshot.options);
+	if (view == NULL)
+		return -ENOMEM;
+	err = workers_start(&c->node, view, c->log);
+	view_unref(view);
+	return err;
+}
+
+static int start_doors(struct control *c)
+{
+	const char *metrics = c->snapshot.options.metrics_address;
+	char path[256];
+	int err;
+
+	snprintf(path, sizeof path, "%s/admin.sock", c->options->run_dir);
+	err = admin_listen_unix(&c->loop, path, control_routes, c, &c->admin);
+	if (err < 0) {
+		log_errx("%s: %s", path, strerror(-err));
+		return err;
+	}
+	if (metrics[0] == '\0')
+		return 0;
+	err = admin_listen_tcp(&c->loop, metrics, scrape_routes, c, &c->scrape);
+	if (err < 0)
+		log_errx("metrics.address %s: %s", metrics, strerror(-err));
+	return err;
+}
+
+static int start_loop(struct control *c)
+{
+	int err = watch_signals(c);
+
+	if (err == 0)
+		err = uv_poll_init(&c->loop, &c->events, loader_events_fd(c->loader));
+	if (err == 0)
+		err = uv_poll_start(&c->events, UV_READABLE, events_ready);
+	if (err == 0)
+		err = uv_timer_init(&c->loop, &c->tend);
+	if (err == 0)
+		err = uv_timer_start(&c->tend, tend, TEND_MS, TEND_MS);
+	return err;
+}
+
+static int first_snapshot(struct control *c)
+{
+	struct findings findings = {0};
+	int err;
+
+	c->identities = identity_table_new();
+	if (c->identities == NULL)
+		return -ENOMEM;
+	err = control_build(c, &c->snapshot, &findings);
+	findings_log(&findings);
+	if (findings.errors > 0)
+		log_errx("%s: %zu error%s; nothing was started", c->options->config_dir,
+			 findings.errors, findings.errors == 1 ? "" : "s");
+	findings_free(&findings);
+	c->revision = 1;
+	c->reload_ok = true;
+	c->reload_time = c->start_time = wall_seconds();
+	return err;
+}
+
+int control_start(struct control *c, const struct control_options *options)
+{
+	int err;
+
+	*c = (struct control){.options = options};
+	gethostname(c->host, sizeof c->host - 1);
+	c->host[strcspn(c->host, ".")] = '\0';
+	err = first_snapshot(c);
+	if (err == 0)
+		err = uv_loop_init(&c->loop);
+	if (err == 0)
+		err = netns_start();
+	if (err == 0)
+		err = start_records(c);
+	if (err == 0)
+		err = start_kernel(c);
+	if (err < 0)
+		return err;
+	enroll_adopt(&c->enrollment, c->loader, &c->node);
+	err = start_workers(c);
+	if (err == 0)
+		err = start_loop(c);
+	if (err == 0)
+		err = start_doors(c);
+	if (err == 0)
+		err = control_apply(c);
+	return err;
+}
+
+void control_run(struct control *c)
+{
+	uv_run(&c->loop, UV_RUN_DEFAULT);
+}
+
+static void close_handle(uv_handle_t *handle, void *arg)
+{
+	(void)arg;
+	if (!uv_is_closing(handle))
+		uv_close(handle, NULL);
+}
+
+void control_stop(struct control *c)
+{
+	enroll_close(&c->enrollment, c->loader, &c->node, c->detach);
+	workers_stop(&c->node);
+	admin_close(c->admin);
+	if (c->scrape != NULL)
+		admin_close(c->scrape);
+	uv_run(&c->loop, UV_RUN_NOWAIT);
+	uv_walk(&c->loop, close_handle, NULL);
+	uv_run(&c->loop, UV_RUN_DEFAULT);
+	uv_loop_close(&c->loop);
+	loader_close(c->loader);
+	if (c->detach && loader_detach(c->options->pin_dir) < 0)
+		log_errx("%s: not everything could be unpinned", c->options->pin_dir);
+	access_log_stop(c->log);
+	metrics_free(c->metrics);
+	netns_stop();
+	directory_unref(c->directory);
+	policy_unref(c->previous);
+	snapshot_free(&c->snapshot);
+	identity_table_free(c->identities);
+}

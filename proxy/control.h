@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The control thread: reads the configuration, enrols workloads, keeps the kernel's maps and
+ * the workers' view the same, answers people. Nothing of a connection passes through it.
+ */
+#ifndef SHUNT_CONTROL_H
+#define SHUNT_CONTROL_H
+
+#include <uv.h>
+
+#include "bpf/loader.h"
+#include "config/build.h"
+#include "proxy/access_log.h"
+#include "proxy/admin.h"
+#include "proxy/enroll.h"
+#include "proxy/metrics.h"
+#include "proxy/worker.h"
+
+struct control_options {
+	const char *config_dir;
+	const char *name;
+	const char *run_dir;
+	const char *pin_dir;
+	const char *cgroup_root;
+	uint64_t self_cgroup;
+};
+
+struct control {
+	const struct control_options *options;
+	uv_loop_t loop;
+	uv_signal_t signals[4];
+	uv_poll_t events; /* kernel denials */
+	uv_timer_t tend; /* looks after namespaces that come and go */
+	struct identity_table *identities;
+	struct snapshot snapshot; /* what runs */
+	struct policy *previous; /* names the rules of events older than the last reload */
+	uint64_t revision;
+	bool reload_ok; /* the last one */
+	double reload_time; /* seconds since the epoch, of the last that was applied */
+	double start_time;
+	struct loader *loader;
+	struct node node;
+	struct enrollment enrollment;
+	struct directory *directory;
+	struct access_log *log;
+	struct access_log_writer *writer; /* of kernel denials */
+	struct metrics *metrics;
+	struct admin *admin;
+	struct admin *scrape;
+	char host[64];
+	bool detach; /* on the way out: release everything */
+};
+
+/* Reads the configuration and starts everything; errors are logged. 0 or -errno. */
+__attribute__((warn_unused_result)) int control_start(struct control *c,
+						      const struct control_options *options);
+void control_run(struct control *c); /* until SIGTERM, SIGINT or `shunt detach` */
+void control_stop(struct control *c);
+
+/* Builds from the documents again. `findings` is the caller's to free. Applied when the
+ * result is 0; -EINVAL leaves everything as it was. */
+__attribute__((warn_unused_result)) int control_reload(struct control *c,
+						       struct findings *findings);
+
+extern const struct admin_route control_routes[]; /* status.c */
+extern const struct admin_route scrape_routes[];
+
+#endif

@@ -1,0 +1,354 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Local workloads, from document to capture: see enroll.h. */
+#include "proxy/enroll.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "proxy/addr.h"
+#include "proxy/log.h"
+
+void enroll_adopt(struct enrollment *e, struct loader *l, struct node *node)
+{
+	size_t n = loader_workload_list(l, NULL, NULL, 0);
+	uint64_t *netns = calloc(n ? n : 1, sizeof *netns);
+	struct workload *w = calloc(n ? n : 1, sizeof *w);
+
+	if (netns != NULL && w != NULL)
+		n = loader_workload_list(l, netns, w, n);
+	else
+		n = 0;
+	for (size_t i = 0; i < n; i++)
+		if (w[i].index < WORKLOADS_MAX)
+			e->generations[w[i].index] = w[i].generation;
+	free(netns);
+	free(w);
+	/* Whoever had claimed a slot died with the daemon before us. */
+	for (uint32_t i = 0; i < node->slot_count; i++)
+		__atomic_store_n(&node->slots[i].used, SLOT_FREE, __ATOMIC_RELEASE);
+}
+
+struct member *enroll_find(const struct enrollment *e, const struct fleet_workload *w)
+{
+	for (unsigned i = 0; i < WORKLOADS_MAX; i++) {
+		struct member *m = e->members[i];
+
+		if (m != NULL && strcmp(m->name, w->name) == 0 &&
+		    strcmp(m->namespace, w->namespace) == 0)
+			return m;
+	}
+	return NULL;
+}
+
+static bool member_is_current(const struct member *m)
+{
+	struct stat st;
+
+	return stat(m->path, &st) == 0 && st.st_dev == m->device && st.st_ino == m->inode;
+}
+
+static void member_free(struct member *m)
+{
+	netns_pool_free(m->enrolled.pool);
+	for (int kind = 0; kind < LISTENER_KINDS; kind++)
+		if (m->enrolled.listeners[kind] >= 0)
+			close(m->enrolled.listeners[kind]);
+	if (m->enrolled.netns_fd >= 0)
+		close(m->enrolled.netns_fd);
+	free(m->namespace);
+	free(m->name);
+	free(m->path);
+	free(m);
+}
+
+/* The first address of each family is its own, as getsockname() shows it. */
+static void member_addresses(struct member *m, const struct fleet_workload *w)
+{
+	int n = netns_addresses(m->enrolled.netns_fd, m->addresses, OWN_ADDRESSES_MAX);
+
+	m->address_count = n < 0 ? 0 : n > OWN_ADDRESSES_MAX ? OWN_ADDRESSES_MAX : (unsigned)n;
+	for (size_t i = w->address_count + m->address_count; i-- > 0;) {
+		const struct addr16 *ip = i < w->address_count
+						  ? &w->addresses[i]
+						  : &m->addresses[i - w->address_count];
+
+		if (addr_is_v4(ip))
+			m->enrolled.ip4 = *ip;
+		else
+			m->enrolled.ip6 = *ip;
+	}
+}
+
+static int member_open(struct member *m, const struct fleet_workload *w)
+{
+	struct enrolled *en = &m->enrolled;
+	struct stat st;
+	int err;
+
+	m->namespace = strdup(w->namespace);
+	m->name = strdup(w->name);
+	m->path = strdup(w->netns);
+	if (m->namespace == NULL || m->name == NULL || m->path == NULL)
+		return -ENOMEM;
+	en->netns_fd = netns_open(w->netns, &en->netns);
+	if (en->netns_fd < 0)
+		return en->netns_fd;
+	if (fstat(en->netns_fd, &st) < 0)
+		return -errno;
+	m->device = st.st_dev;
+	m->inode = st.st_ino;
+	err = netns_listen(en->netns_fd, en->listeners);
+	if (err < 0)
+		return err;
+	en->pool = netns_pool_new(en->netns_fd);
+	return en->pool ? 0 : -ENOMEM;
+}
+
+struct seating {
+	const struct enrolled *enrolled;
+	enum reason why;
+	_Atomic int err;
+};
+
+static void seat_open_call(struct worker *w, void *arg)
+{
+	struct seating *s = arg;
+	int err = seat_open(w, s->enrolled);
+
+	if (err < 0)
+		s->err = err;
+}
+
+static void seat_close_call(struct worker *w, void *arg)
+{
+	struct seating *s = arg;
+
+	seat_close(w, s->enrolled, s->why);
+}
+
+static void member_unseat(struct member *m, struct node *node, enum reason why)
+{
+	struct seating s = {.enrolled = &m->enrolled, .why = why};
+
+	workers_call(node, seat_close_call, &s);
+}
+
+static uint32_t free_index(const struct enrollment *e)
+{
+	uint32_t i = 0;
+
+	while (i < WORKLOADS_MAX && e->members[i] != NULL)
+		i++;
+	return i;
+}
+
+static int enroll_one(struct enrollment *e, struct node *node, const struct fleet_workload *w)
+{
+	uint32_t index = free_index(e);
+	struct member *m = calloc(1, sizeof *m);
+	struct seating s = {.err = 0};
+	int err = -ENOSPC;
+
+	if (m == NULL)
+		return -ENOMEM;
+	m->enrolled.netns_fd = -1;
+	for (int kind = 0; kind < LISTENER_KINDS; kind++)
+		m->enrolled.listeners[kind] = -1;
+	if (index < WORKLOADS_MAX)
+		err = member_open(m, w);
+	if (err < 0) {
+		member_free(m);
+		return err;
+	}
+	m->enrolled.index = index;
+	m->enrolled.generation = ++e->generations[index];
+	m->enrolled.identity = w->identity;
+	member_addresses(m, w);
+	s.enrolled = &m->enrolled;
+	workers_call(node, seat_open_call, &s);
+	if (s.err < 0) {
+		member_unseat(m, node, REASON_INTERNAL);
+		member_free(m);
+		return s.err;
+	}
+	e->members[index] = m;
+	return 0;
+}
+
+static void absentees_clear(struct enrollment *e)
+{
+	for (size_t i = 0; i < e->absent_count; i++) {
+		free(e->absent[i].namespace);
+		free(e->absent[i].name);
+		free(e->absent[i].path);
+	}
+	free(e->absent);
+	e->absent = NULL;
+	e->absent_count = 0;
+}
+
+static void absentee_add(struct enrollment *e, const struct fleet_workload *w, int err)
+{
+	struct absentee *grown = realloc(e->absent, (e->absent_count + 1) * sizeof *grown);
+	struct absentee *a;
+
+	if (grown == NULL)
+		return;
+	e->absent = grown;
+	a = &grown[e->absent_count++];
+	a->namespace = strdup(w->namespace);
+	a->name = strdup(w->name);
+	a->path = strdup(w->netns);
+	a->err = -err;
+}
+
+void enroll_open(struct enrollment *e, struct node *node, const struct fleet *fleet)
+{
+	absentees_clear(e);
+	for (size_t i = 0; i < fleet->workload_count; i++) {
+		const struct fleet_workload *w = &fleet->workloads[i];
+		int err;
+
+		if (w->netns == NULL || enroll_find(e, w) != NULL)
+			continue;
+		err = enroll_one(e, node, w);
+		if (err == 0) {
+			log_info("workload %s/%s: enrolled (%s)", w->namespace, w->name, w->netns);
+			continue;
+		}
+		absentee_add(e, w, err);
+		log_warnx("workload %s/%s: not enrolled: %s: %s", w->namespace, w->name, w->netns,
+			  strerror(-err));
+	}
+}
+
+static struct workload kernel_workload(const struct member *m)
+{
+	return (struct workload){
+		.index = m->enrolled.index,
+		.generation = m->enrolled.generation,
+		.identity = m->enrolled.identity,
+		.flags = WORKLOAD_EGRESS | WORKLOAD_INGRESS,
+		.ip4 = m->enrolled.ip4,
+		.ip6 = m->enrolled.ip6,
+	};
+}
+
+static int member_capture(struct member *m, struct loader *l)
+{
+	struct workload w = kernel_workload(m);
+	int err = 0;
+
+	for (int kind = 0; kind < LISTENER_KINDS && err == 0 && !m->captured; kind++)
+		if (m->enrolled.listeners[kind] >= 0)
+			err = loader_listener_put(l, w.index, (enum listener_kind)kind,
+						  m->enrolled.listeners[kind]);
+	if (err == 0)
+		err = loader_workload_put(l, m->enrolled.netns, &w);
+	if (err == 0)
+		err = loader_inbound_attach(l, m->enrolled.netns_fd, m->enrolled.netns, &w);
+	m->captured = err == 0;
+	return err;
+}
+
+void enroll_capture(struct enrollment *e, struct loader *l, const struct fleet *fleet)
+{
+	for (size_t i = 0; i < fleet->workload_count; i++) {
+		const struct fleet_workload *w = &fleet->workloads[i];
+		struct member *m = w->netns ? enroll_find(e, w) : NULL;
+
+		if (m == NULL || (m->captured && m->enrolled.identity == w->identity))
+			continue;
+		__atomic_store_n(&m->enrolled.identity, w->identity, __ATOMIC_RELAXED);
+		if (member_capture(m, l) < 0)
+			log_errx("workload %s/%s: not captured: %s", m->namespace, m->name,
+				 loader_error(l));
+	}
+}
+
+static void member_release(struct enrollment *e, struct member *m, struct loader *l,
+			   struct node *node, enum reason why)
+{
+	loader_workload_remove(l, m->enrolled.netns);
+	loader_inbound_detach(l, m->enrolled.netns);
+	for (int kind = 0; kind < LISTENER_KINDS; kind++)
+		loader_listener_remove(l, m->enrolled.index, (enum listener_kind)kind);
+	member_unseat(m, node, why);
+	netns_unroute(m->enrolled.netns_fd);
+	log_info("workload %s/%s: released", m->namespace, m->name);
+	e->members[m->enrolled.index] = NULL;
+	member_free(m);
+}
+
+static const struct fleet_workload *still_named(const struct fleet *fleet, const struct member *m)
+{
+	const struct fleet_workload *w = fleet_by_name(fleet, m->namespace, m->name);
+
+	return w != NULL && w->netns != NULL && strcmp(w->netns, m->path) == 0 ? w : NULL;
+}
+
+/* What a daemon before us held and no document names now. */
+static void release_strangers(struct enrollment *e, struct loader *l)
+{
+	size_t n = loader_workload_list(l, NULL, NULL, 0);
+	uint64_t *netns = calloc(n ? n : 1, sizeof *netns);
+	struct workload *w = calloc(n ? n : 1, sizeof *w);
+
+	n = netns && w ? loader_workload_list(l, netns, w, n) : 0;
+	for (size_t i = 0; i < n; i++) {
+		const struct member *m =
+			w[i].index < WORKLOADS_MAX ? e->members[w[i].index] : NULL;
+
+		if (m != NULL && m->enrolled.netns == netns[i])
+			continue;
+		loader_workload_remove(l, netns[i]);
+		loader_inbound_detach(l, netns[i]);
+	}
+	free(netns);
+	free(w);
+}
+
+void enroll_release(struct enrollment *e, struct loader *l, struct node *node,
+		    const struct fleet *fleet, enum reason why)
+{
+	for (unsigned i = 0; i < WORKLOADS_MAX; i++) {
+		struct member *m = e->members[i];
+
+		if (m != NULL && (still_named(fleet, m) == NULL || !member_is_current(m)))
+			member_release(e, m, l, node, why);
+	}
+	release_strangers(e, l);
+}
+
+bool enroll_is_stale(const struct enrollment *e)
+{
+	for (size_t i = 0; i < e->absent_count; i++)
+		if (e->absent[i].err == ENOENT && access(e->absent[i].path, F_OK) == 0)
+			return true;
+	for (unsigned i = 0; i < WORKLOADS_MAX; i++)
+		if (e->members[i] != NULL && !member_is_current(e->members[i]))
+			return true;
+	return false;
+}
+
+void enroll_close(struct enrollment *e, struct loader *l, struct node *node, bool detach)
+{
+	absentees_clear(e);
+	for (unsigned i = 0; i < WORKLOADS_MAX; i++) {
+		struct member *m = e->members[i];
+
+		if (m == NULL)
+			continue;
+		if (detach) {
+			member_release(e, m, l, node, REASON_SHUTDOWN);
+			continue;
+		}
+		/* Links and maps stay: with our listeners gone the kernel refuses. */
+		member_unseat(m, node, REASON_SHUTDOWN);
+		e->members[i] = NULL;
+		member_free(m);
+	}
+}

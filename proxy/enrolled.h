@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A local workload as the proxy holds it: its namespace, its listeners, its pool of sockets.
+ * Made and ended by the control thread (control.c); workers only read it, and it outlives
+ * every seat that names it.
+ */
+#ifndef SHUNT_ENROLLED_H
+#define SHUNT_ENROLLED_H
+
+#include "bpf/abi.h"
+#include "proxy/netns.h"
+
+struct enrolled {
+	uint32_t index; /* as in struct workload */
+	uint32_t generation;
+	uint32_t identity;
+	uint64_t netns; /* cookie */
+	int netns_fd;
+	int listeners[LISTENER_KINDS]; /* -1 where IPv6 is off */
+	struct netns_pool *pool;
+	struct addr16 ip4; /* own addresses; zero where it has none */
+	struct addr16 ip6;
+};
+
+#endif

@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One request and its response, or one opaque stream: see exchange.h. */
+#include "proxy/exchange.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "proxy/recorder.h"
+#include "proxy/upstream.h"
+
+static void exchange_free(struct later *later)
+{
+	struct exchange *x = container_of(later, struct exchange, later);
+
+	policy_unref(x->policy);
+	slab_put(&x->conn->worker->exchanges, x);
+}
+
+static struct exchange *exchange_find(struct conn *c, uint32_t stream)
+{
+	for (struct list *l = c->exchanges.next; l != &c->exchanges; l = l->next) {
+		struct exchange *x = container_of(l, struct exchange, link);
+
+		if (x->stream == stream)
+			return x;
+	}
+	return NULL;
+}
+
+/* Copies for the record; what does not fit is cut. */
+static struct slice keep(struct exchange *x, size_t *at, struct slice s)
+{
+	size_t room = sizeof x->text - *at;
+	size_t n = s.len < room ? s.len : room;
+	struct slice kept = {x->text + *at, n};
+
+	if (n > 0)
+		memcpy(x->text + *at, s.p, n);
+	*at += n;
+	return kept;
+}
+
+static struct slice without_query(struct slice path)
+{
+	const char *query = path.len ? memchr(path.p, '?', path.len) : NULL;
+
+	if (query != NULL)
+		path.len = (size_t)(query - path.p);
+	return path;
+}
+
+static void exchange_describe(struct exchange *x, const struct codec_event *ev)
+{
+	const struct message *head = ev->head;
+	size_t at = 0;
+
+	x->protocol = head->version == MESSAGE_HTTP10 ? (struct slice){"HTTP/1.0", 8}
+						      : (struct slice){"HTTP/1.1", 8};
+	x->request_header_bytes = ev->wire;
+	x->method = keep(x, &at, head->method);
+	x->authority = keep(x, &at, head->authority);
+	x->path = keep(x, &at,
+		       x->conn->worker->view->options.access_log_query
+			       ? head->path
+			       : without_query(head->path));
+}
+
+/* By the policy of this moment: a kept connection meets the new one with its next request. */
+static enum reason exchange_judge(struct exchange *x, const struct message *head)
+{
+	struct conn *c = x->conn;
+
+	if (slice_is(head->method, "CONNECT"))
+		return REASON_NOT_SUPPORTED;
+	stopwatch_run(&c->watch, CLOCK_OF_POLICY, io_now());
+	x->decision = policy_request(x->policy, &c->flow, head);
+	stopwatch_run(&c->watch, CLOCK_OF_WORK, io_now());
+	return x->decision.verdict == VERDICT_DENY ? x->decision.reason : REASON_NONE;
+}
+
+static void exchange_begin(struct conn *c, const struct codec_event *ev)
+{
+	struct exchange *x = slab_get(&c->worker->exchanges);
+	enum reason why = REASON_NONE;
+
+	if (x == NULL) {
+		conn_close(c, REASON_NO_MEMORY, true);
+		return;
+	}
+	x->conn = c;
+	x->stream = ev->stream;
+	x->policy = policy_ref(c->worker->view->policy);
+	memcpy(x->mark, c->mark, sizeof x->mark);
+	x->mark_at = c->mark_at;
+	list_append(&c->exchanges, &x->link);
+	c->head_begun = false;
+	c->dropped = 0;
+	deadline_clear(&c->head_limit);
+	x->opaque = ev->head == NULL;
+	if (!x->opaque) {
+		exchange_describe(x, ev);
+		why = exchange_judge(x, ev->head);
+	}
+	if (why == REASON_NONE) {
+		x->upstream = upstream_acquire(x);
+		if (x->upstream == NULL)
+			why = REASON_NO_MEMORY;
+		else if (upstream_send(x->upstream, ev) < 0)
+			why = REASON_INTERNAL;
+	}
+	if (why != REASON_NONE)
+		exchange_end(x, why);
+}
+
+static void exchange_drop(struct conn *c, const struct codec_event *ev)
+{
+	c->dropped += ev->data.len;
+	if (c->ops->credit(c->codec, ev->stream, ev->data.len) < 0)
+		conn_close(c, REASON_NO_MEMORY, true);
+}
+
+/* A piece of the request for its upstream. */
+static void exchange_forward(struct exchange *x, const struct codec_event *ev)
+{
+	if (ev->type == CODEC_EV_BODY)
+		x->request_body_bytes += ev->data.len;
+	if (ev->type == CODEC_EV_END) {
+		x->request_whole = true;
+		if (x->opaque && x->conn->why == REASON_NONE)
+			x->conn->why = REASON_CLOSED_BY_SOURCE;
+	}
+	if (upstream_send(x->upstream, ev) < 0)
+		exchange_end(x, REASON_INTERNAL);
+}
+
+void exchange_take(struct conn *c, const struct codec_event *ev)
+{
+	struct exchange *x;
+
+	if (ev->type == CODEC_EV_HEAD) {
+		exchange_begin(c, ev);
+		return;
+	}
+	x = exchange_find(c, ev->stream);
+	if (ev->type == CODEC_EV_LEFT) {
+		if (x == NULL)
+			return;
+		x->left = true;
+		if (!x->opaque || x->ended)
+			exchange_left(x);
+		else
+			exchange_settled(x);
+	} else if (x != NULL && x->upstream != NULL) {
+		exchange_forward(x, ev);
+	} else if (ev->type == CODEC_EV_BODY) { /* dropped, but its room is given back */
+		exchange_drop(c, ev);
+	}
+}
+
+/* The response is whole: its upstream is free for the next request, if it took all of this
+ * one. */
+static void exchange_answered(struct exchange *x)
+{
+	struct upstream *u = x->upstream;
+
+	x->response_whole = true;
+	if (x->opaque) {
+		if (x->conn->why == REASON_NONE)
+			x->conn->why = REASON_CLOSED_BY_DESTINATION;
+		return;
+	}
+	x->upstream = NULL;
+	x->ended = true;
+	upstream_release(u, x->request_whole);
+}
+
+void exchange_answer(struct exchange *x, const struct codec_event *ev)
+{
+	struct conn *c = x->conn;
+	struct codec_event out = *ev;
+	size_t before = conn_backlog(c);
+
+	out.stream = x->stream;
+	if (c->ops->emit(c->codec, &out) < 0) {
+		exchange_end(x, REASON_UPSTREAM_PROTOCOL);
+		return;
+	}
+	if (ev->type == CODEC_EV_HEAD && ev->head != NULL) {
+		x->response_header_bytes += conn_backlog(c) - before;
+		if (!message_is_interim(ev->head)) {
+			x->status = ev->head->status;
+			x->response_begun = true;
+		}
+	} else if (ev->type == CODEC_EV_BODY) {
+		x->response_begun = true;
+		x->response_body_bytes += ev->data.len;
+	} else if (ev->type == CODEC_EV_END) {
+		exchange_answered(x);
+	}
+}
+
+void exchange_settled(struct exchange *x)
+{
+	if (x->opaque && x->left && x->request_whole &&
+	    (x->upstream == NULL || x->upstream->shut))
+		exchange_left(x);
+}
+
+static unsigned status_of(enum reason why)
+{
+	switch (why) {
+	case REASON_POLICY_L4:
+	case REASON_POLICY_L7:
+		return 403;
+	case REASON_NOT_SUPPORTED:
+		return 501;
+	case REASON_CONNECT_TIMEOUT:
+		return 504;
+	case REASON_CONNECT_REFUSED:
+	case REASON_CONNECT_FAILED:
+	case REASON_NO_MEMORY:
+	case REASON_NO_DESCRIPTORS:
+		return 503;
+	default:
+		return 502;
+	}
+}
+
+/* An answer in HTTP's own words. Denials say what everybody's do; the others say what an
+ * operator can act on. */
+static int exchange_refuse(struct exchange *x, enum reason why)
+{
+	struct conn *c = x->conn;
+	bool denied = why == REASON_POLICY_L4 || why == REASON_POLICY_L7;
+	const char *text = denied ? "Access denied" : reason_text(why);
+	struct field type = {{"content-type", 12}, {"text/plain", 10}};
+	struct message head = {
+		.status = status_of(why),
+		.version = MESSAGE_HTTP11,
+		.content_length = (int64_t)strlen(text) + 2,
+		.fields = &type,
+		.field_count = 1,
+	};
+	struct codec_event ev = {.type = CODEC_EV_HEAD, .stream = x->stream, .head = &head};
+	size_t before = conn_backlog(c);
+	bool bodiless = slice_is(x->method, "HEAD");
+	int err;
+
+	x->status = head.status;
+	x->response_begun = true;
+	err = c->ops->emit(c->codec, &ev);
+	x->response_header_bytes = conn_backlog(c) - before;
+	ev = (struct codec_event){.type = CODEC_EV_BODY, .stream = x->stream};
+	ev.data = (struct slice){text, strlen(text)};
+	if (err == 0 && !bodiless)
+		err = c->ops->emit(c->codec, &ev);
+	ev.data = (struct slice){"\r\n", 2};
+	if (err == 0 && !bodiless)
+		err = c->ops->emit(c->codec, &ev);
+	x->response_body_bytes = bodiless ? 0 : (uint64_t)head.content_length;
+	ev = (struct codec_event){.type = CODEC_EV_END, .stream = x->stream};
+	return err < 0 ? err : c->ops->emit(c->codec, &ev);
+}
+
+void exchange_abandon(struct exchange *x, enum reason why)
+{
+	struct upstream *u = x->upstream;
+
+	if (x->ended)
+		return;
+	x->ended = true;
+	x->why = why;
+	x->upstream = NULL;
+	if (u != NULL)
+		upstream_release(u, false);
+}
+
+void exchange_end(struct exchange *x, enum reason why)
+{
+	struct conn *c = x->conn;
+
+	if (x->ended)
+		return;
+	exchange_abandon(x, why);
+	if (x->opaque || x->response_begun || exchange_refuse(x, why) < 0) {
+		conn_close(c, why, true);
+		return;
+	}
+	conn_wake(c); /* its own turn writes the answer */
+}
+
+void exchange_left(struct exchange *x)
+{
+	struct conn *c = x->conn;
+
+	conn_working(c, 0);
+	if (!x->opaque)
+		record_exchange(x);
+	conn_mark(c);
+	list_remove(&x->link);
+	loop_later(&c->worker->io, &x->later, exchange_free);
+}
+
+enum clock exchange_waits(const struct exchange *x)
+{
+	struct conn *c = x->conn;
+	const struct upstream *u = x->upstream;
+
+	if (conn_backlog(c) > 0 && (x->ended || x->response_begun) && !x->opaque)
+		return CLOCK_OF_FLUSH;
+	if (u != NULL && u->state == UPSTREAM_ASKING)
+		return CLOCK_OF_QUEUE;
+	if (u != NULL && u->state == UPSTREAM_CONNECTING)
+		return CLOCK_OF_CONNECT;
+	if (x->opaque)
+		return CLOCK_OF_OPEN;
+	if (x->response_begun || u == NULL)
+		return CLOCK_OF_RECV;
+	if (upstream_backlog(x->upstream) > 0)
+		return CLOCK_OF_SEND;
+	return x->request_whole ? CLOCK_OF_WAIT : CLOCK_OF_BODY;
+}

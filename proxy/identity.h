@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Who holds an address: one immutable directory, from which both the kernel's `addresses` map
+ * and every worker's answers come. Built by the control thread from the fleet, the addresses
+ * found in local namespaces and those of the host.
+ */
+#ifndef SHUNT_IDENTITY_H
+#define SHUNT_IDENTITY_H
+
+#include "config/snapshot.h"
+
+/* What a record says of a workload. Counted, so that a connection can keep it longer than
+ * any snapshot lives. */
+struct card;
+struct card *card_new(const struct fleet_workload *w); /* NULL: no memory */
+struct card *card_ref(struct card *c); /* NULL is allowed, here and below */
+void card_unref(struct card *c);
+const char *card_workload(const struct card *c);
+const char *card_namespace(const struct card *c);
+const char *card_spiffe_id(const struct card *c);
+const char *card_app(const struct card *c); /* label `app`, or "" */
+
+#define DIRECTORY_NOT_LOCAL UINT32_MAX
+
+struct directory_entry {
+	uint32_t identity;
+	uint32_t index; /* of a local workload, else DIRECTORY_NOT_LOCAL */
+	struct card *card; /* borrowed from the directory; NULL for host and world */
+};
+
+struct directory;
+struct directory *directory_new(void);
+struct directory *directory_ref(struct directory *d);
+void directory_unref(struct directory *d);
+
+/* Before the directory is shared. `card` is counted up. A later entry for the same address
+ * does not replace the first. -ENOMEM or 0. */
+__attribute__((warn_unused_result)) int directory_add(struct directory *d, const struct addr16 *ip,
+						      uint32_t identity, uint32_t index,
+						      struct card *card);
+
+/* Never fails: an address that nobody is known to hold is IDENTITY_WORLD's. */
+struct directory_entry directory_find(const struct directory *d, const struct addr16 *ip);
+
+/* Hands out every address; for the kernel's map. */
+void directory_each(const struct directory *d,
+		    void (*take)(void *arg, const struct addr16 *ip,
+				 const struct directory_entry *e),
+		    void *arg);
+
+#endif

@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The event layer of a worker: see io.h. */
+#include "proxy/io.h"
+
+#include <errno.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#define EVENTS_PER_WAIT 256
+
+uint64_t io_now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * UINT64_C(1000000000) + (uint64_t)ts.tv_nsec;
+}
+
+void share_init(struct share *s)
+{
+	list_init(&s->active);
+	list_init(&s->ready);
+	s->deficit = 0;
+}
+
+int io_loop_init(struct io_loop *loop)
+{
+	list_init(&loop->active);
+	list_init(&loop->later);
+	loop->stamp = io_now();
+	loop->epoll = epoll_create1(EPOLL_CLOEXEC);
+	return loop->epoll < 0 ? -errno : 0;
+}
+
+static void io_loop_run_later(struct io_loop *loop)
+{
+	while (!list_empty(&loop->later)) {
+		struct later *later = container_of(loop->later.next, struct later, link);
+
+		list_remove(&later->link);
+		later->run(later);
+	}
+}
+
+void io_loop_close(struct io_loop *loop)
+{
+	io_loop_run_later(loop);
+	close(loop->epoll);
+}
+
+int io_loop_watch_foreign(struct io_loop *loop, int fd)
+{
+	struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
+
+	return epoll_ctl(loop->epoll, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
+}
+
+static unsigned edges_of(uint32_t events)
+{
+	unsigned edges = 0;
+
+	if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+		edges |= IO_READ;
+	if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
+		edges |= IO_WRITE;
+	return edges;
+}
+
+int io_loop_wait(struct io_loop *loop, int timeout)
+{
+	struct epoll_event events[EVENTS_PER_WAIT];
+	int foreign = 0;
+	int n;
+
+	if (!list_empty(&loop->active))
+		timeout = 0;
+	n = epoll_wait(loop->epoll, events, EVENTS_PER_WAIT, timeout);
+	if (n < 0)
+		return errno == EINTR ? 0 : -errno;
+	loop->stamp = io_now();
+	for (int i = 0; i < n; i++) {
+		struct io *io = events[i].data.ptr;
+
+		if (io == NULL) {
+			foreign = 1;
+			continue;
+		}
+		io->ready |= edges_of(events[i].events);
+		if (io->told == 0)
+			io->told = loop->stamp;
+		io_wake(io);
+	}
+	return foreign;
+}
+
+static void share_serve(struct io_loop *loop, struct share *s)
+{
+	s->deficit += IO_QUANTUM;
+	while (!list_empty(&s->ready) && s->deficit > 0) {
+		struct io *io = container_of(s->ready.next, struct io, link);
+
+		list_remove(&io->link);
+		s->deficit -= IO_TURN_COST;
+		io->turn(io);
+	}
+	if (!list_empty(&s->ready)) {
+		if (list_empty(&s->active)) /* a wake of its own turns may have done it */
+			list_append(&loop->active, &s->active);
+	} else if (s->deficit > 0)
+		s->deficit = 0; /* who was idle saves nothing up */
+}
+
+void io_loop_round(struct io_loop *loop)
+{
+	struct list round;
+
+	list_init(&round);
+	list_splice(&round, &loop->active);
+	while (!list_empty(&round)) {
+		struct share *s = container_of(round.next, struct share, active);
+
+		list_remove(&s->active);
+		share_serve(loop, s);
+	}
+	io_loop_run_later(loop);
+}
+
+static int io_add(struct io_loop *loop, struct io *io, int fd, struct share *share,
+		  void (*turn)(struct io *), uint32_t events)
+{
+	struct epoll_event event = {.events = events, .data.ptr = io};
+
+	*io = (struct io){.fd = fd, .share = share, .turn = turn};
+	list_init(&io->link);
+	if (epoll_ctl(loop->epoll, EPOLL_CTL_ADD, fd, &event) < 0)
+		return -errno;
+	io->loop = loop;
+	return 0;
+}
+
+int io_watch(struct io_loop *loop, struct io *io, int fd, struct share *share,
+	     void (*turn)(struct io *))
+{
+	return io_add(loop, io, fd, share, turn, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET);
+}
+
+int io_watch_listener(struct io_loop *loop, struct io *io, int fd, struct share *share,
+		      void (*turn)(struct io *))
+{
+	/* EPOLLRDHUP with EPOLLEXCLUSIVE is EINVAL. */
+	return io_add(loop, io, fd, share, turn, EPOLLIN | EPOLLET | EPOLLEXCLUSIVE);
+}
+
+void io_unwatch(struct io *io)
+{
+	if (io->loop == NULL)
+		return;
+	list_remove(&io->link);
+	/* A copy of the descriptor elsewhere would keep the entry alive: never left to close(). */
+	epoll_ctl(io->loop->epoll, EPOLL_CTL_DEL, io->fd, NULL);
+	io->loop = NULL;
+}
+
+void io_wake(struct io *io)
+{
+	struct share *s = io->share;
+
+	if (io->loop == NULL || !list_empty(&io->link))
+		return;
+	list_append(&s->ready, &io->link);
+	if (list_empty(&s->active))
+		list_append(&io->loop->active, &s->active);
+}
+
+bool io_readable(const struct io *io)
+{
+	return (io->ready & IO_READ) && io->share->deficit > 0;
+}
+
+ssize_t io_recv(struct io *io, void *to, size_t room)
+{
+	ssize_t n;
+
+	do
+		n = recv(io->fd, to, room, 0);
+	while (n < 0 && errno == EINTR);
+	if (n < 0) {
+		if (errno == EAGAIN)
+			io->ready &= ~(unsigned)IO_READ;
+		return -errno;
+	}
+	io->share->deficit -= n;
+	return n;
+}
+
+ssize_t io_send(struct io *io, const void *from, size_t len)
+{
+	ssize_t n;
+
+	do
+		n = send(io->fd, from, len, MSG_NOSIGNAL);
+	while (n < 0 && errno == EINTR);
+	if (n < 0) {
+		if (errno == EAGAIN)
+			io->ready &= ~(unsigned)IO_WRITE;
+		return -errno;
+	}
+	io->share->deficit -= n;
+	return n;
+}
+
+void loop_later(struct io_loop *loop, struct later *later, void (*run)(struct later *))
+{
+	later->run = run;
+	list_append(&loop->later, &later->link);
+}

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The event layer of a worker: one edge-triggered epoll, and a ready list served by workload
+ * in deficit round robin. A struct io is a descriptor, the edges it was told and has not used
+ * up, and one function, turn(). An edge is told once and remembered here: whoever ends a turn
+ * early, or waits for something that is no edge of its own, asks for another by io_wake().
+ *
+ * One thread. Times are ns of CLOCK_MONOTONIC, counts are bytes.
+ */
+#ifndef SHUNT_IO_H
+#define SHUNT_IO_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "proxy/list.h"
+
+enum {
+	IO_READ = 1,
+	IO_WRITE = 2,
+};
+
+#define IO_QUANTUM (128 * 1024) /* what a workload may move in one round */
+#define IO_TURN_COST 512 /* a turn counts as this many bytes besides those it moves */
+
+/* One workload's place in the round of one worker. */
+struct share {
+	struct list active; /* in io_loop.active while `ready` is not empty */
+	struct list ready;
+	long deficit;
+};
+
+/* Something to be done when no event of this round can name the object any more. */
+struct later {
+	struct list link;
+	void (*run)(struct later *later);
+};
+
+struct io_loop {
+	int epoll;
+	uint64_t stamp; /* when the last wait returned: the arrival time of what it told */
+	struct list active;
+	struct list later;
+};
+
+struct io {
+	struct io_loop *loop; /* NULL while not watched */
+	int fd;
+	unsigned ready;
+	struct share *share;
+	struct list link; /* in share->ready */
+	uint64_t told; /* arrival stamp of the oldest edge not yet used; 0: none */
+	void (*turn)(struct io *io);
+};
+
+void share_init(struct share *s);
+
+__attribute__((warn_unused_result)) int io_loop_init(struct io_loop *loop);
+void io_loop_close(struct io_loop *loop);
+
+/* Also watches `fd` (level-triggered) for io_loop_wait() to report: uv's own descriptor. */
+__attribute__((warn_unused_result)) int io_loop_watch_foreign(struct io_loop *loop, int fd);
+
+/* Waits at most `timeout` ms (-1: for ever; not at all while somebody is ready). Returns 1
+ * when the foreign descriptor has something, 0 otherwise, or -errno. */
+int io_loop_wait(struct io_loop *loop, int timeout);
+
+/* One round: every workload that is ready has its quantum; then what was left for later. */
+void io_loop_round(struct io_loop *loop);
+
+/* Begins to watch; `io` must not be watched. The descriptor stays the caller's, to be closed
+ * after io_unwatch(). Returns 0 or -errno. */
+__attribute__((warn_unused_result)) int io_watch(struct io_loop *loop, struct io *io, int fd,
+						 struct share *share, void (*turn)(struct io *));
+/* A listener shared with other workers: woken one at a time (EPOLLEXCLUSIVE). */
+__attribute__((warn_unused_result)) int io_watch_listener(struct io_loop *loop, struct io *io,
+							  int fd, struct share *share,
+							  void (*turn)(struct io *));
+void io_unwatch(struct io *io); /* twice is harmless */
+
+void io_wake(struct io *io); /* one more turn, in this round or the next */
+bool io_readable(const struct io *io); /* an edge is left, and something of the share */
+
+/* As recv(2) and send(2) without flags to choose: -errno on failure, -EAGAIN when the edge
+ * is used up. */
+ssize_t io_recv(struct io *io, void *to, size_t room);
+ssize_t io_send(struct io *io, const void *from, size_t len);
+
+void loop_later(struct io_loop *loop, struct later *later, void (*run)(struct later *));
+
+uint64_t io_now(void);
+
+#endif

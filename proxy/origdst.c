@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Original destinations and dial records: see origdst.h. */
+#include "proxy/origdst.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "proxy/addr.h"
+#include "proxy/worker.h"
+
+static bool local_and_peer(int fd, struct endpoint *local, struct endpoint *peer)
+{
+	struct sockaddr_storage sa;
+	socklen_t len = sizeof sa;
+
+	if (getsockname(fd, (struct sockaddr *)&sa, &len) < 0 ||
+	    !endpoint_from_sockaddr(local, (struct sockaddr *)&sa))
+		return false;
+	len = sizeof sa;
+	return getpeername(fd, (struct sockaddr *)&sa, &len) == 0 &&
+	       endpoint_from_sockaddr(peer, (struct sockaddr *)&sa);
+}
+
+/* The number in an egress slot's address, of either family; false for any other address. */
+static bool slot_number(const struct endpoint *local, uint32_t *addr)
+{
+	uint32_t low = ntohl(local->ip.word[3]);
+
+	if (!addr_is_v4(&local->ip) && (local->ip.word[0] != htonl(SLOT6_WORD0) ||
+					local->ip.word[1] != htonl(SLOT6_WORD1)))
+		return false;
+	*addr = low;
+	return (low & SLOT_NET4_MASK) == EGRESS_NET4;
+}
+
+static struct slot *slot_claim(struct worker *w, const struct enrolled *e, uint32_t addr)
+{
+	struct slot *s = &w->node->slots[addr & SLOT_HOST4_MASK & (w->node->slot_count - 1)];
+	uint32_t expected = SLOT_WRITTEN;
+
+	/* Acquire pairs with the program's stores before `addr`. */
+	if (__atomic_load_n(&s->addr, __ATOMIC_ACQUIRE) != htonl(addr) || s->netns != e->netns ||
+	    s->generation != e->generation)
+		return NULL;
+	if (!__atomic_compare_exchange_n(&s->used, &expected, SLOT_CLAIMED, false,
+					 __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+		return NULL;
+	return s;
+}
+
+static int egress_claim(struct worker *w, const struct enrolled *e, const struct endpoint *local,
+			const struct endpoint *peer, struct origdst *out)
+{
+	uint32_t addr;
+
+	if (!slot_number(local, &addr) || local->port != htons(EGRESS_PORT))
+		return -ENOENT;
+	out->slot = slot_claim(w, e, addr);
+	if (out->slot == NULL)
+		return -ENOENT;
+	out->direction = DIRECTION_EGRESS;
+	out->dst = out->slot->dst;
+	out->client = *peer;
+	if (addr_is_loopback(&peer->ip) && !addr_is_zero(&e->ip4))
+		out->client.ip = e->ip4; /* routing to 127/8 chose a loopback source */
+	return 0;
+}
+
+int origdst_claim(struct worker *w, const struct enrolled *e, enum listener_kind kind, int fd,
+		  struct origdst *out)
+{
+	struct endpoint local, peer;
+
+	*out = (struct origdst){.slot = NULL};
+	if (!local_and_peer(fd, &local, &peer))
+		return -ENOTCONN; /* reset while it waited for us */
+	if (kind == LISTENER_EGRESS4 || kind == LISTENER_EGRESS6)
+		return egress_claim(w, e, &local, &peer, out);
+	if (addr_is_loopback(&local.ip))
+		return -ENOENT; /* dialled, not steered: we would dial ourselves for ever */
+	out->direction = DIRECTION_INGRESS;
+	out->client = peer;
+	out->dst = local;
+	return 0;
+}
+
+void origdst_release(struct origdst *o)
+{
+	if (o->slot != NULL)
+		__atomic_store_n(&o->slot->used, SLOT_FREE, __ATOMIC_RELEASE);
+	o->slot = NULL;
+}
+
+static void dial_address(uint32_t number, bool v4, struct endpoint *e)
+{
+	uint32_t low = htonl(DIAL_NET4 | number);
+
+	*e = (struct endpoint){.family = v4 ? AF_INET : AF_INET6};
+	if (v4)
+		e->ip = addr_from_v4(low);
+	else
+		e->ip = (struct addr16){{htonl(SLOT6_WORD0), htonl(SLOT6_WORD1), 0, low}};
+}
+
+static int bind_and_name(int fd, uint32_t number, bool v4, uint16_t *port)
+{
+	struct sockaddr_storage sa;
+	struct endpoint e;
+	socklen_t len;
+
+	dial_address(number, v4, &e);
+	len = endpoint_to_sockaddr(&e, &sa);
+	if (bind(fd, (struct sockaddr *)&sa, len) < 0)
+		return -errno;
+	len = sizeof sa;
+	if (getsockname(fd, (struct sockaddr *)&sa, &len) < 0)
+		return -errno;
+	endpoint_from_sockaddr(&e, (struct sockaddr *)&sa);
+	*port = e.port;
+	return 0;
+}
+
+/* A ring of numbers: taken at the front, given back at the end. */
+static uint32_t number_take(struct worker *w)
+{
+	uint32_t number = w->free_dials[w->free_dial_first];
+
+	w->free_dial_first = (w->free_dial_first + 1) % w->dial_share;
+	w->free_dial_count--;
+	return number;
+}
+
+static void number_give(struct worker *w, uint32_t number)
+{
+	w->free_dials[(w->free_dial_first + w->free_dial_count) % w->dial_share] = number;
+	w->free_dial_count++;
+}
+
+int64_t dial_bind(struct worker *w, const struct enrolled *e, int fd,
+		  const struct endpoint *client)
+{
+	struct sockaddr_storage own;
+	socklen_t len = sizeof own;
+	uint32_t number;
+	uint16_t port = 0;
+	struct dial *d;
+	int err;
+
+	if (w->free_dial_count == 0)
+		return -EADDRNOTAVAIL;
+	if (getsockname(fd, (struct sockaddr *)&own, &len) < 0)
+		return -errno;
+	number = number_take(w);
+	d = &w->node->dials[number];
+	__atomic_store_n(&d->used, 0, __ATOMIC_RELEASE);
+	err = bind_and_name(fd, number, own.ss_family == AF_INET, &port);
+	if (err < 0) {
+		number_give(w, number);
+		return err;
+	}
+	d->netns = e->netns;
+	d->client = *client;
+	d->sport = port;
+	__atomic_store_n(&d->used, 1, __ATOMIC_RELEASE);
+	return number;
+}
+
+void dial_release(struct worker *w, int64_t number)
+{
+	if (number >= 0)
+		number_give(w, (uint32_t)number);
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Where was this caller going, and who is it? Read from the accepted socket and the egress
+ * slot its local address names; refuses to guess. The other direction too: the dial records
+ * by which an application is shown its true client.
+ */
+#ifndef SHUNT_ORIGDST_H
+#define SHUNT_ORIGDST_H
+
+#include <stdint.h>
+
+#include "bpf/abi.h"
+
+struct worker;
+struct enrolled;
+
+struct origdst {
+	enum direction direction; /* EGRESS: captured at connect(); INGRESS: steered */
+	struct endpoint client; /* as the destination shall see it */
+	struct endpoint dst; /* as the client dialled it */
+	struct slot *slot; /* claimed; NULL at ingress */
+};
+
+/* Claims what belongs to the accepted socket `fd`. -ENOENT when nothing does: somebody
+ * dialled the listener itself. */
+__attribute__((warn_unused_result)) int origdst_claim(struct worker *w, const struct enrolled *e,
+						      enum listener_kind kind, int fd,
+						      struct origdst *out);
+void origdst_release(struct origdst *o); /* twice is harmless */
+
+/* Takes a dial number, binds `fd` to its address and records who is to be seen there; the
+ * record is complete before the caller's connect(). Returns the number or -errno. */
+__attribute__((warn_unused_result)) int64_t dial_bind(struct worker *w, const struct enrolled *e,
+						      int fd, const struct endpoint *client);
+/* The record stays until the number is taken again (oldest first): an application that
+ * accepts late still sees its client. Negative: none. */
+void dial_release(struct worker *w, int64_t number);
+
+#endif

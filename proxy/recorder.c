@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Fills records: see recorder.h. */
+#include "proxy/recorder.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include "proxy/exchange.h"
+#include "proxy/upstream.h"
+
+static struct slice slice_of(const char *s)
+{
+	return s ? (struct slice){s, strlen(s)} : (struct slice){NULL, 0};
+}
+
+static uint64_t wall_now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return (uint64_t)ts.tv_sec * UINT64_C(1000000000) + (uint64_t)ts.tv_nsec;
+}
+
+static struct record_end end_of(const struct endpoint *addr, const struct card *card)
+{
+	return (struct record_end){
+		.addr = *addr,
+		.workload = slice_of(card_workload(card)),
+		.namespace = slice_of(card_namespace(card)),
+		.identity = slice_of(card_spiffe_id(card)),
+		.app = slice_of(card_app(card)),
+	};
+}
+
+/* What every record of this connection says. */
+static void record_begin(struct record *r, const struct conn *c, enum record_type type)
+{
+	*r = (struct record){
+		.type = type,
+		.direction = c->origdst.direction,
+		.src = end_of(&c->origdst.client, c->src.card),
+		.dst = end_of(&c->origdst.dst, c->dst.card),
+		.security = c->src.card && c->dst.card && c->dst.index != DIRECTORY_NOT_LOCAL &&
+					    c->src.index != DIRECTORY_NOT_LOCAL
+				    ? SECURITY_LOCAL
+				    : SECURITY_PLAINTEXT,
+		.worker = c->worker->index,
+		.conn = c->id,
+		.accel = slice_of("copy"),
+		.accel_reason = slice_of(c->ops == &codec_opaque ? "off" : "l7"),
+	};
+}
+
+/* The clocks between `mark` and the hand of now. */
+static void record_times(struct record *r, const struct conn *c, const uint64_t *mark,
+			 uint64_t mark_at)
+{
+	for (int i = 0; i < CLOCK_COUNT; i++)
+		r->t[i] = c->watch.ns[i] - (mark ? mark[i] : 0);
+	r->start_time = wall_now() - (io_now() - mark_at);
+}
+
+static bool is_denial(enum reason why)
+{
+	return why == REASON_POLICY_L4 || why == REASON_POLICY_L7 ||
+	       why == REASON_PROTOCOL_NOT_READABLE;
+}
+
+void record_exchange(const struct exchange *x)
+{
+	const struct conn *c = x->conn;
+	const struct policy_rule *rule = x->decision.rule;
+	char *place = rule ? rule_place(rule) : NULL;
+	struct record r;
+
+	record_begin(&r, c, RECORD_REQUEST);
+	record_times(&r, c, x->mark, x->mark_at);
+	if (x->attempts > 0 || x->reused)
+		r.backend = c->origdst.dst;
+	r.protocol = x->protocol;
+	r.method = x->method;
+	r.authority = x->authority;
+	r.path = x->path;
+	r.stream = x->stream;
+	r.status = x->status;
+	r.request_header_bytes = x->request_header_bytes;
+	r.request_body_bytes = x->request_body_bytes;
+	r.response_header_bytes = x->response_header_bytes;
+	r.response_body_bytes = x->response_body_bytes;
+	r.bytes_sent = x->request_header_bytes + x->request_body_bytes;
+	r.bytes_recv = x->response_header_bytes + x->response_body_bytes;
+	r.denied = is_denial(x->why);
+	r.policy = slice_of(rule ? rule->policy : NULL);
+	r.rule = slice_of(place);
+	r.reason = x->why;
+	if (x->why == REASON_POLICY_L7)
+		r.reading = slice_of(reading_name(x->decision.reading));
+	r.attempts = x->attempts > 0 ? x->attempts : x->reused;
+	r.reused = x->reused;
+	access_log_write(c->worker->log, &r);
+	free(place);
+}
+
+static void record_tcp(struct record *r, int fd)
+{
+	struct tcp_info info;
+	socklen_t len = sizeof info;
+
+	memset(&info, 0, sizeof info);
+	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
+		return;
+	r->has_tcp = true;
+	r->srtt_us = info.tcpi_rtt;
+	r->retransmissions = info.tcpi_total_retrans;
+	r->packet_loss = info.tcpi_lost;
+	r->min_rtt_us = info.tcpi_rtt; /* glibc's struct ends before tcpi_min_rtt */
+}
+
+static void record_caller(struct record *r, const struct slot *s)
+{
+	if (s == NULL)
+		return;
+	r->pid = s->pid;
+	r->comm = (struct slice){s->comm, strnlen(s->comm, sizeof s->comm)};
+}
+
+void record_opened(const struct conn *c)
+{
+	struct record r;
+
+	record_begin(&r, c, RECORD_OPENED);
+	r.protocol = slice_of("TCP");
+	access_log_write(c->worker->log, &r);
+}
+
+void record_connection(struct conn *c)
+{
+	struct record r;
+
+	record_begin(&r, c, RECORD_CONNECTION);
+	record_times(&r, c, NULL, c->watch.start);
+	if (c->upstream_served)
+		r.backend = c->origdst.dst;
+	r.protocol = slice_of(c->ops == NULL || c->ops == &codec_opaque ? "TCP" : "HTTP/1.1");
+	r.bytes_sent = c->bytes_in;
+	r.bytes_recv = c->bytes_out;
+	r.denied = c->denied || is_denial(c->why);
+	r.policy = slice_of(c->policy_name);
+	r.rule = slice_of(c->rule_name);
+	r.reason = c->why;
+	r.attempts = c->attempts;
+	record_tcp(&r, c->io.fd);
+	record_caller(&r, c->origdst.slot);
+	access_log_write(c->worker->log, &r);
+}
+
+char *rule_place(const struct policy_rule *rule)
+{
+	struct text t = {0};
+
+	text_add(&t, rule->where.file);
+	text_add_char(&t, ':');
+	text_add_unsigned(&t, rule->where.line);
+	return text_take(&t);
+}

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Fills records from what has happened and gives them to the access log. */
+#ifndef SHUNT_RECORDER_H
+#define SHUNT_RECORDER_H
+
+#include "bpf/abi.h"
+#include "proxy/access_log.h"
+#include "proxy/policy.h"
+
+struct conn;
+struct exchange;
+
+void record_opened(const struct conn *c); /* for the metrics */
+void record_exchange(const struct exchange *x); /* HTTP: one request */
+void record_connection(struct conn *c); /* at its end */
+
+/* "conf.d/20-api.yaml:12", allocated; NULL when memory is short. */
+char *rule_place(const struct policy_rule *rule);
+
+#endif

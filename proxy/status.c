@@ -1,0 +1,402 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the daemon says of itself: the routes of the admin socket and of the scrape. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "proxy/control.h"
+#include "proxy/version.h"
+
+#define LINKS_MAX 64
+
+struct object {
+	struct text *t;
+	bool more;
+};
+
+static void key(struct object *o, const char *name)
+{
+	if (o->more)
+		text_add(o->t, ",");
+	o->more = true;
+	text_add_json_string(o->t, name);
+	text_add(o->t, ":");
+}
+
+static void put_string(struct object *o, const char *name, const char *value)
+{
+	key(o, name);
+	text_add_json_string(o->t, value);
+}
+
+static void put_number(struct object *o, const char *name, uint64_t value)
+{
+	key(o, name);
+	text_add_number(o->t, value);
+}
+
+/* ---- subsystems ---- */
+
+static void subsystem(struct object *list, const char *name, const char *state, struct text *text,
+		      const char *hint)
+{
+	struct object o = {list->t, false};
+
+	if (list->more)
+		text_add(list->t, ",");
+	list->more = true;
+	text_add(list->t, "{");
+	put_string(&o, "name", name);
+	put_string(&o, "state", state);
+	put_string(&o, "text", text_string(text));
+	if (hint != NULL)
+		put_string(&o, "hint", hint);
+	text_add(list->t, "}");
+	text_free(text);
+}
+
+static void say_configuration(struct object *list, const struct control *c)
+{
+	struct text t = {0};
+
+	text_adds(&t, c->options->config_dir, ", revision ", NULL);
+	text_add_number(&t, c->revision);
+	if (!c->reload_ok)
+		text_add(&t, "; the last reload was refused");
+	subsystem(list, "configuration", c->reload_ok ? "ok" : "fail", &t,
+		  c->reload_ok ? NULL : "run `shunt config validate` and `shunt reload`");
+}
+
+static unsigned member_count(const struct control *c)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < WORKLOADS_MAX; i++)
+		n += c->enrollment.members[i] != NULL;
+	return n;
+}
+
+static void say_workloads(struct object *list, const struct control *c)
+{
+	struct text t = {0};
+	size_t absent = c->enrollment.absent_count;
+
+	text_add_number(&t, member_count(c));
+	text_add(&t, " enrolled");
+	if (absent > 0) {
+		text_add(&t, ", ");
+		text_add_number(&t, absent);
+		text_add(&t, " not enrolled");
+	}
+	subsystem(list, "workloads", absent ? "warn" : "ok", &t,
+		  absent ? "`shunt status -v` says which, and why" : NULL);
+}
+
+static void say_links(struct object *list, const struct control *c)
+{
+	struct loader_state links[LINKS_MAX];
+	size_t n = loader_state(c->loader, links, LINKS_MAX);
+	size_t attached = 0;
+	struct text t = {0};
+
+	n = n > LINKS_MAX ? LINKS_MAX : n;
+	for (size_t i = 0; i < n; i++)
+		attached += links[i].attached;
+	text_add_number(&t, attached);
+	text_add(&t, " of ");
+	text_add_number(&t, n);
+	text_adds(&t, " links attached, pinned below ", c->options->pin_dir, NULL);
+	subsystem(list, "kernel programs", attached == n ? "ok" : "fail", &t,
+		  attached == n ? NULL : "restart shuntd; it attaches what is missing");
+}
+
+static uint64_t slots_used(const struct control *c)
+{
+	uint64_t n = 0;
+
+	for (uint32_t i = 0; i < c->node.slot_count; i++)
+		n += __atomic_load_n(&c->node.slots[i].used, __ATOMIC_RELAXED) != SLOT_FREE;
+	return n;
+}
+
+static uint64_t connections(const struct control *c)
+{
+	uint64_t n = 0;
+
+	for (unsigned i = 0; i < c->node.worker_count; i++)
+		n += atomic_load_explicit(&c->node.workers[i].conns, memory_order_relaxed);
+	return n;
+}
+
+static void say_proxy(struct object *list, const struct control *c)
+{
+	uint64_t used = slots_used(c);
+	bool tight = used * 10 > (uint64_t)c->node.slot_count * 9;
+	struct text t = {0};
+
+	text_add_number(&t, c->node.worker_count);
+	text_add(&t, " workers, ");
+	text_add_number(&t, connections(c));
+	text_add(&t, " connections, ");
+	text_add_number(&t, used);
+	text_add(&t, " of ");
+	text_add_number(&t, c->node.slot_count);
+	text_add(&t, " slots in use");
+	subsystem(list, "proxy", tight ? "warn" : "ok", &t,
+		  tight ? "raise `slots` in shunt.yaml and restart" : NULL);
+}
+
+static void say_log(struct object *list, const struct control *c)
+{
+	const char *path = c->snapshot.options.access_log;
+	uint64_t dropped = access_log_dropped(c->log);
+	struct text t = {0};
+
+	text_add(&t, path[0] ? path : "no file (accessLog.path: off)");
+	text_add(&t, ", ");
+	text_add_number(&t, dropped);
+	text_add(&t, " records dropped");
+	subsystem(list, "access log", dropped ? "warn" : "ok", &t,
+		  dropped ? "the log could not be written as fast as records came" : NULL);
+}
+
+static void say_refused(struct object *list, const struct control *c)
+{
+	uint64_t counts[REASON_MAX], all = 0;
+	struct text t = {0};
+
+	loader_counters(c->loader, counts);
+	for (unsigned i = 0; i < REASON_MAX; i++)
+		all += counts[i];
+	text_add_number(&t, all);
+	text_add(&t, " connections refused by the kernel since its programs were loaded");
+	subsystem(list, "onUnavailable", "ok", &t, NULL);
+}
+
+/* ---- workloads ---- */
+
+static void put_addresses(struct object *o, const struct member *m)
+{
+	key(o, "addresses");
+	text_add(o->t, "[");
+	for (unsigned i = 0; i < m->address_count; i++) {
+		text_add(o->t, i ? ",\"" : "\"");
+		text_add_address(o->t, &m->addresses[i]);
+		text_add(o->t, "\"");
+	}
+	text_add(o->t, "]");
+}
+
+static void workload(struct object *list, const char *namespace, const char *name,
+		     const char *path, const struct member *m, const struct absentee *a)
+{
+	struct object o = {list->t, false};
+
+	if (list->more)
+		text_add(list->t, ",");
+	list->more = true;
+	text_add(list->t, "{");
+	put_string(&o, "namespace", namespace);
+	put_string(&o, "name", name);
+	put_string(&o, "netns", path);
+	put_string(&o, "state", m == NULL ? "absent" : m->captured ? "captured" : "failed");
+	put_string(&o, "onUnavailable", "deny");
+	if (m != NULL) {
+		put_number(&o, "identity", m->enrolled.identity);
+		put_addresses(&o, m);
+		put_string(&o, "families", m->enrolled.listeners[LISTENER_EGRESS6] >= 0
+						   ? "IPv4, IPv6"
+						   : "IPv4");
+	} else {
+		put_string(&o, "why", strerror(a->err));
+	}
+	text_add(o.t, "}");
+}
+
+static void workloads(struct object *root, const struct control *c)
+{
+	struct object list = {root->t, false};
+
+	key(root, "workloads");
+	text_add(root->t, "[");
+	for (unsigned i = 0; i < WORKLOADS_MAX; i++) {
+		const struct member *m = c->enrollment.members[i];
+
+		if (m != NULL)
+			workload(&list, m->namespace, m->name, m->path, m, NULL);
+	}
+	for (size_t i = 0; i < c->enrollment.absent_count; i++) {
+		const struct absentee *a = &c->enrollment.absent[i];
+
+		workload(&list, a->namespace, a->name, a->path, NULL, a);
+	}
+	text_add(root->t, "]");
+}
+
+static uint64_t uptime(const struct control *c)
+{
+	return (uint64_t)((double)time(NULL) - c->start_time + 0.5);
+}
+
+static unsigned get_status(void *arg, const char *query, struct text *body)
+{
+	const struct control *c = arg;
+	struct object root = {body, false}, list = {body, false};
+
+	(void)query;
+	text_add(body, "{");
+	put_string(&root, "version", SHUNT_VERSION);
+	put_string(&root, "name", c->options->name);
+	put_string(&root, "node", c->host);
+	put_number(&root, "pid", (uint64_t)getpid());
+	put_number(&root, "uptime_seconds", uptime(c));
+	put_number(&root, "revision", c->revision);
+	key(&root, "subsystems");
+	text_add(body, "[");
+	say_configuration(&list, c);
+	say_workloads(&list, c);
+	say_links(&list, c);
+	say_proxy(&list, c);
+	say_log(&list, c);
+	say_refused(&list, c);
+	text_add(body, "]");
+	workloads(&root, c);
+	text_add(body, "}\n");
+	return 200;
+}
+
+/* ---- verbs ---- */
+
+static void put_finding(struct text *t, const struct finding *f)
+{
+	struct object o = {t, false};
+
+	text_add(t, "{");
+	put_string(&o, "level", f->level == FINDING_ERROR ? "error" : "warning");
+	put_string(&o, "file", f->where.file);
+	put_number(&o, "line", f->where.line);
+	put_number(&o, "column", f->where.column);
+	put_string(&o, "text", f->text);
+	if (f->excerpt != NULL)
+		put_string(&o, "excerpt", f->excerpt);
+	text_add(t, "}");
+}
+
+static unsigned post_reload(void *arg, const char *query, struct text *body)
+{
+	struct control *c = arg;
+	uint64_t before = c->revision;
+	struct findings findings;
+	int err = control_reload(c, &findings);
+
+	(void)query;
+	text_add(body, err == 0 ? "{\"ok\":true,\"changes\":[" : "{\"ok\":false,\"changes\":[");
+	if (c->revision != before) {
+		struct text t = {0};
+
+		text_add(&t, "revision ");
+		text_add_number(&t, before);
+		text_add(&t, " -> ");
+		text_add_number(&t, c->revision);
+		text_add_json_string(body, text_string(&t));
+		text_free(&t);
+	}
+	text_add(body, "],\"findings\":[");
+	for (size_t i = 0; i < findings.count; i++) {
+		text_add(body, i ? "," : "");
+		put_finding(body, &findings.items[i]);
+	}
+	text_add(body, "]");
+	if (err < 0 && findings.errors == 0) {
+		text_add(body, ",\"error\":");
+		text_add_json_string(body, strerror(-err));
+	}
+	text_add(body, "}\n");
+	findings_free(&findings);
+	return 200;
+}
+
+static unsigned post_detach(void *arg, const char *query, struct text *body)
+{
+	struct control *c = arg;
+
+	(void)query;
+	c->detach = true;
+	text_add(body, "{\"ok\":true}\n");
+	uv_stop(&c->loop);
+	return 200;
+}
+
+static void take_observe(void *arg, const char *query, int fd)
+{
+	struct control *c = arg;
+
+	access_log_subscribe(c->log, fd, admin_query_unsigned(query, "last", 20),
+			     admin_query_unsigned(query, "follow", 0) != 0);
+}
+
+static size_t suppressed_of(const struct control *c, struct metrics_suppressed *out,
+			    char (*names)[512])
+{
+	size_t n = 0;
+
+	for (unsigned i = 0; i < WORKLOADS_MAX; i++) {
+		const struct member *m = c->enrollment.members[i];
+
+		if (m == NULL)
+			continue;
+		snprintf(names[n], sizeof names[n], "%s/%s", m->namespace, m->name);
+		out[n].workload = names[n];
+		out[n].count = loader_suppressed(c->loader, i);
+		n++;
+	}
+	return n;
+}
+
+static unsigned get_metrics(void *arg, const char *query, struct text *body)
+{
+	struct control *c = arg;
+	unsigned members = member_count(c);
+	struct metrics_suppressed *suppressed = calloc(members + 1, sizeof *suppressed);
+	char(*names)[512] = calloc(members + 1, sizeof *names);
+	struct metrics_gauges g = {
+		.version = SHUNT_VERSION,
+		.node = c->host,
+		.policy_revision = c->revision,
+		.reload_ok = c->reload_ok,
+		.reload_time = c->reload_time,
+		.log_dropped = access_log_dropped(c->log),
+		.connections = connections(c),
+		.captured = loader_globals(c->loader)->captured,
+		.steered = loader_globals(c->loader)->steered,
+		.slots_used = slots_used(c),
+		.slots = c->node.slot_count,
+		.suppressed = suppressed,
+	};
+
+	(void)query;
+	loader_counters(c->loader, g.kernel_denials);
+	if (suppressed != NULL && names != NULL)
+		g.suppressed_count = suppressed_of(c, suppressed, names);
+	metrics_render(c->metrics, &g, body);
+	free(suppressed);
+	free(names);
+	return 200;
+}
+
+const struct admin_route control_routes[] = {
+	{"GET", "/status", "application/json", get_status, NULL},
+	{"GET", "/observe", "application/jsonl", NULL, take_observe},
+	{"GET", "/metrics", "text/plain; version=0.0.4", get_metrics, NULL},
+	{"POST", "/reload", "application/json", post_reload, NULL},
+	{"POST", "/detach", "application/json", post_detach, NULL},
+	{NULL, NULL, NULL, NULL, NULL},
+};
+
+const struct admin_route scrape_routes[] = {
+	{"GET", "/metrics", "text/plain; version=0.0.4", get_metrics, NULL},
+	{"GET", "/stats/prometheus", "text/plain; version=0.0.4", get_metrics, NULL},
+	{NULL, NULL, NULL, NULL, NULL},
+};

@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The other leg of a connection: see upstream.h. */
+#include "proxy/upstream.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "proxy/addr.h"
+#include "proxy/exchange.h"
+#include "proxy/log.h"
+
+/* A socket on its way from the helper thread. Outlives an upstream that gave up. */
+struct socket_ask {
+	struct netns_ask ask;
+	struct work work;
+	struct worker *worker;
+	struct upstream *owner; /* NULL: nobody waits any more; worker's thread */
+	int fd;
+};
+
+static void upstream_turn(struct io *io);
+
+static void upstream_free(struct later *later)
+{
+	struct upstream *u = container_of(later, struct upstream, later);
+
+	u->ops->close(u->codec);
+	free(u);
+}
+
+void upstream_close(struct upstream *u, bool reset)
+{
+	struct linger now = {.l_onoff = 1};
+	struct conn *c = u->conn;
+
+	if (u->state == UPSTREAM_CLOSED)
+		return;
+	if (u->ask != NULL)
+		u->ask->owner = NULL;
+	u->ask = NULL;
+	deadline_clear(&u->connect_limit);
+	if (u->state != UPSTREAM_ASKING) {
+		io_unwatch(&u->io);
+		if (reset)
+			setsockopt(u->io.fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+		close(u->io.fd);
+	}
+	dial_release(c->worker, u->dial);
+	u->state = UPSTREAM_CLOSED;
+	u->exchange = NULL;
+	if (c->upstream == u)
+		c->upstream = NULL;
+	loop_later(&c->worker->io, &u->later, upstream_free);
+}
+
+static enum reason reason_of_connect(int err)
+{
+	switch (err) {
+	case ECONNREFUSED:
+		return REASON_CONNECT_REFUSED;
+	case ETIMEDOUT:
+		return REASON_CONNECT_TIMEOUT;
+	case EMFILE:
+	case ENFILE:
+		return REASON_NO_DESCRIPTORS;
+	default:
+		return REASON_CONNECT_FAILED;
+	}
+}
+
+/* Ends what it served; nobody is left waiting. */
+static void upstream_fail(struct upstream *u, enum reason why)
+{
+	struct exchange *x = u->exchange;
+	struct conn *c = u->conn;
+
+	u->dirty = true;
+	if (x != NULL)
+		exchange_end(x, why);
+	else
+		conn_close(c, why, true);
+	upstream_close(u, true);
+}
+
+static void connect_expired(struct deadline *d)
+{
+	struct upstream *u = container_of(d, struct upstream, connect_limit);
+	struct conn *c = u->conn;
+
+	conn_working(c, 0);
+	upstream_fail(u, REASON_CONNECT_TIMEOUT);
+	conn_settle(c);
+}
+
+/* The seat in whose namespace the destination lies, or NULL when that is not on this node. */
+static struct seat *local_seat(const struct conn *c)
+{
+	return c->dst.index == DIRECTORY_NOT_LOCAL ? NULL : c->worker->seats[c->dst.index];
+}
+
+static void upstream_connect(struct upstream *u, int fd)
+{
+	struct conn *c = u->conn;
+	struct seat *seat = local_seat(c);
+	struct sockaddr_storage sa;
+	socklen_t len = endpoint_to_sockaddr(&c->origdst.dst, &sa);
+	int err = io_watch(&c->worker->io, &u->io, fd, &c->seat->share, upstream_turn);
+
+	if (err < 0) {
+		close(fd);
+		upstream_fail(u, REASON_INTERNAL);
+		return;
+	}
+	u->state = UPSTREAM_CONNECTING;
+	if (seat != NULL) {
+		u->dial = dial_bind(c->worker, seat->enrolled, fd, &c->origdst.client);
+		if (u->dial < 0) {
+			log_warnx("worker %u: dial: %s", c->worker->index, strerror((int)-u->dial));
+			upstream_fail(u, REASON_INTERNAL);
+			return;
+		}
+	}
+	c->attempts++;
+	if (u->exchange != NULL)
+		u->exchange->attempts++;
+	if (connect(fd, (struct sockaddr *)&sa, len) < 0 && errno != EINPROGRESS) {
+		upstream_fail(u, reason_of_connect(errno));
+		return;
+	}
+	deadline_set(&c->worker->connect_limit, &u->connect_limit, connect_expired);
+}
+
+static void ask_answered(struct worker *w, struct work *work)
+{
+	struct socket_ask *a = container_of(work, struct socket_ask, work);
+	struct upstream *u = a->owner;
+	int fd = a->fd;
+
+	(void)w;
+	free(a);
+	if (u == NULL) {
+		if (fd >= 0)
+			close(fd);
+		return;
+	}
+	u->ask = NULL;
+	conn_working(u->conn, 0);
+	if (fd >= 0)
+		upstream_connect(u, fd);
+	else
+		upstream_fail(u, reason_of_connect(-fd));
+	conn_settle(u->conn);
+}
+
+/* On the helper thread. */
+static void ask_deliver(struct netns_ask *ask, int fd)
+{
+	struct socket_ask *a = container_of(ask, struct socket_ask, ask);
+
+	a->fd = fd;
+	a->work.run = ask_answered;
+	worker_post(a->worker, &a->work);
+}
+
+static bool upstream_dial(struct upstream *u)
+{
+	struct conn *c = u->conn;
+	struct seat *seat = local_seat(c);
+	const struct enrolled *e = seat ? seat->enrolled : c->seat->enrolled;
+	int family = addr_is_v4(&c->origdst.dst.ip) ? AF_INET : AF_INET6;
+	struct socket_ask *a = calloc(1, sizeof *a);
+	int fd;
+
+	if (a == NULL)
+		return false;
+	a->worker = c->worker;
+	a->owner = u;
+	a->ask.deliver = ask_deliver;
+	fd = netns_socket(e->pool, family, &a->ask);
+	if (fd == -EAGAIN) {
+		u->ask = a;
+		return true;
+	}
+	free(a);
+	upstream_connect(u, fd);
+	return true;
+}
+
+static struct upstream *upstream_new(struct exchange *x)
+{
+	struct conn *c = x->conn;
+	struct upstream *u = calloc(1, sizeof *u);
+
+	if (u == NULL)
+		return NULL;
+	u->conn = c;
+	u->dial = -1;
+	u->ops = c->ops;
+	deadline_init(&u->connect_limit);
+	u->codec = u->ops->open(CODEC_CLIENT, &codec_limits_default);
+	if (u->codec == NULL) {
+		free(u);
+		return NULL;
+	}
+	u->exchange = x;
+	x->upstream = u;
+	c->upstream = u;
+	if (!upstream_dial(u)) {
+		x->upstream = NULL;
+		upstream_close(u, false);
+		return NULL;
+	}
+	return u;
+}
+
+struct upstream *upstream_acquire(struct exchange *x)
+{
+	struct upstream *u = x->conn->upstream;
+
+	if (u != NULL && (u->fin || u->dirty || u->ops->done(u->codec))) {
+		upstream_close(u, false);
+		u = NULL;
+	}
+	if (u == NULL)
+		return upstream_new(x);
+	u->exchange = x;
+	x->reused = true;
+	return u;
+}
+
+void upstream_release(struct upstream *u, bool whole)
+{
+	if (u == NULL || u->state == UPSTREAM_CLOSED)
+		return;
+	u->exchange = NULL;
+	if (!whole || upstream_backlog(u) > 0) {
+		u->dirty = true;
+		upstream_close(u, true);
+	}
+}
+
+int upstream_send(struct upstream *u, const struct codec_event *ev)
+{
+	return u->ops->emit(u->codec, ev);
+}
+
+size_t upstream_backlog(struct upstream *u)
+{
+	return u->ops->pending(u->codec).len;
+}
+
+void upstream_wake(struct upstream *u)
+{
+	if (u->state == UPSTREAM_OPEN && (u->io.ready & IO_READ) && !u->fin)
+		io_wake(&u->io);
+}
+
+static void upstream_shut(struct upstream *u)
+{
+	if (u->ops != &codec_opaque || u->shut || !u->ops->done(u->codec))
+		return;
+	shutdown(u->io.fd, SHUT_WR);
+	u->shut = true;
+	if (u->exchange != NULL)
+		exchange_settled(u->exchange);
+}
+
+void upstream_flush(struct upstream *u)
+{
+	struct conn *c = u->conn;
+
+	while (u->state == UPSTREAM_OPEN) {
+		struct slice out = u->ops->pending(u->codec);
+		ssize_t n;
+
+		if (out.len == 0) {
+			upstream_shut(u);
+			break;
+		}
+		n = io_send(&u->io, out.p, out.len);
+		if (n == -EAGAIN)
+			break;
+		if (n < 0) { /* what it said before it reset is still to be read */
+			u->dirty = true;
+			if (!(u->io.ready & IO_READ))
+				upstream_fail(u, REASON_RESET_BY_DESTINATION);
+			return;
+		}
+		if (u->ops->sent(u->codec, (size_t)n) < 0) {
+			upstream_fail(u, REASON_NO_MEMORY);
+			return;
+		}
+	}
+	if (u->state == UPSTREAM_OPEN && upstream_backlog(u) < BACKLOG_LOW && !c->fin &&
+	    (c->io.ready & IO_READ))
+		conn_wake(c);
+}
+
+static enum reason reason_of_response(int err)
+{
+	if (err == -ENOMEM)
+		return REASON_NO_MEMORY;
+	return err == CODEC_CUT ? REASON_UPSTREAM_CLOSED : REASON_UPSTREAM_PROTOCOL;
+}
+
+/* Acts on every event the last bytes completed. */
+static void upstream_step(struct upstream *u, int err)
+{
+	struct codec_event ev;
+
+	while (u->state == UPSTREAM_OPEN && u->ops->next(u->codec, &ev))
+		if (u->exchange != NULL && ev.type != CODEC_EV_LEFT)
+			exchange_answer(u->exchange, &ev);
+	if (u->state == UPSTREAM_OPEN && err != 0)
+		upstream_fail(u, reason_of_response(err));
+	else if (u->state == UPSTREAM_OPEN && u->fin && u->exchange != NULL && !u->exchange->opaque)
+		upstream_fail(u, REASON_UPSTREAM_CLOSED);
+}
+
+static void upstream_read(struct upstream *u)
+{
+	struct conn *c = u->conn;
+	char *buffer = c->worker->buffer;
+
+	while (u->state == UPSTREAM_OPEN && !u->fin && io_readable(&u->io) &&
+	       conn_backlog(c) < BACKLOG_HIGH) {
+		ssize_t n = io_recv(&u->io, buffer, WORKER_READ_SIZE);
+
+		u->fin = n == 0;
+		if (n > 0)
+			upstream_step(u, u->ops->feed(u->codec,
+						      (struct slice){buffer, (size_t)n}));
+		else if (n == 0)
+			upstream_step(u, u->ops->finish(u->codec));
+		else if (n != -EAGAIN)
+			upstream_fail(u, REASON_RESET_BY_DESTINATION);
+	}
+}
+
+static void upstream_connected(struct upstream *u)
+{
+	int err = 0;
+	socklen_t len = sizeof err;
+
+	if (!(u->io.ready & IO_WRITE))
+		return;
+	if (getsockopt(u->io.fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0)
+		err = errno;
+	deadline_clear(&u->connect_limit);
+	if (err != 0)
+		upstream_fail(u, reason_of_connect(err));
+	else
+		u->state = UPSTREAM_OPEN;
+	u->conn->upstream_served |= err == 0;
+}
+
+static void upstream_turn(struct io *io)
+{
+	struct upstream *u = container_of(io, struct upstream, io);
+	struct conn *c = u->conn;
+
+	conn_working(c, io->told);
+	io->told = 0;
+	if (u->state == UPSTREAM_CONNECTING)
+		upstream_connected(u);
+	upstream_flush(u);
+	upstream_read(u);
+	conn_flush(c);
+	if (u->state == UPSTREAM_OPEN && (io->ready & IO_READ) && !u->fin &&
+	    conn_backlog(c) < BACKLOG_HIGH)
+		io_wake(io);
+	conn_settle(c);
+}

@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One thread = one epoll + one uv loop: see worker.h. */
+#include "proxy/worker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "proxy/exchange.h"
+#include "proxy/log.h"
+
+#define LINGER_MS 2000
+
+struct view *view_new(struct policy *policy, struct directory *directory,
+		      const struct options *options)
+{
+	struct view *v = calloc(1, sizeof *v);
+
+	if (v == NULL)
+		return NULL;
+	atomic_init(&v->refs, 1);
+	v->policy = policy_ref(policy);
+	v->directory = directory_ref(directory);
+	v->options = *options;
+	return v;
+}
+
+struct view *view_ref(struct view *v)
+{
+	atomic_fetch_add_explicit(&v->refs, 1, memory_order_relaxed);
+	return v;
+}
+
+void view_unref(struct view *v)
+{
+	if (v == NULL || atomic_fetch_sub_explicit(&v->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	policy_unref(v->policy);
+	directory_unref(v->directory);
+	free(v);
+}
+
+void worker_post(struct worker *w, struct work *work)
+{
+	pthread_mutex_lock(&w->lock);
+	list_append(&w->inbox, &work->link);
+	pthread_mutex_unlock(&w->lock);
+	uv_async_send(&w->async);
+}
+
+static void inbox_read(uv_async_t *async)
+{
+	struct worker *w = container_of(async, struct worker, async);
+	struct list works;
+
+	list_init(&works);
+	pthread_mutex_lock(&w->lock);
+	list_splice(&works, &w->inbox);
+	pthread_mutex_unlock(&w->lock);
+	while (!list_empty(&works)) {
+		struct work *work = container_of(works.next, struct work, link);
+
+		list_remove(&work->link);
+		work->run(w, work);
+	}
+}
+
+/* The worker waits on its own epoll, in which uv's is one more descriptor: the other way
+ * round EPOLLEXCLUSIVE would wake every worker. uv registers lazily and keeps its own time,
+ * so it runs after every wait that it may have something from. */
+static void worker_loop(struct worker *w)
+{
+	uv_run(&w->uv, UV_RUN_NOWAIT);
+	while (!w->stop) {
+		int timeout = uv_backend_timeout(&w->uv);
+		int foreign = io_loop_wait(&w->io, timeout);
+
+		if (foreign < 0) {
+			log_errx("worker %u: epoll_wait: %s", w->index, strerror(-foreign));
+			abort();
+		}
+		uv_update_time(&w->uv);
+		io_loop_round(&w->io);
+		if (foreign || uv_backend_timeout(&w->uv) == 0)
+			uv_run(&w->uv, UV_RUN_NOWAIT);
+	}
+}
+
+static void worker_end(struct worker *w)
+{
+	deadline_queue_close(&w->connect_limit);
+	deadline_queue_close(&w->head_limit);
+	deadline_queue_close(&w->linger_limit);
+	uv_close((uv_handle_t *)&w->pause, NULL);
+	uv_close((uv_handle_t *)&w->async, NULL);
+	uv_run(&w->uv, UV_RUN_DEFAULT);
+	io_loop_close(&w->io);
+	uv_loop_close(&w->uv);
+	slab_drop(&w->exchanges);
+	view_unref(w->view);
+	free(w->free_dials);
+	close(w->reserve);
+}
+
+static void *worker_main(void *arg)
+{
+	struct worker *w = arg;
+
+	worker_loop(w);
+	worker_end(w);
+	return NULL;
+}
+
+static int dials_share_out(struct worker *w)
+{
+	w->dial_share = w->node->dial_count / w->node->worker_count;
+	w->free_dials = calloc(w->dial_share, sizeof *w->free_dials);
+	if (w->free_dials == NULL)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < w->dial_share; i++)
+		w->free_dials[i] = w->index * w->dial_share + i;
+	w->free_dial_count = w->dial_share;
+	return 0;
+}
+
+static int timers_init(struct worker *w, const struct options *options)
+{
+	int err = uv_timer_init(&w->uv, &w->pause);
+
+	if (err == 0)
+		err = deadline_queue_init(&w->connect_limit, &w->uv, options->connect_timeout);
+	if (err == 0)
+		err = deadline_queue_init(&w->head_limit, &w->uv, options->head_timeout);
+	if (err == 0)
+		err = deadline_queue_init(&w->linger_limit, &w->uv, LINGER_MS);
+	return err;
+}
+
+static int worker_init(struct worker *w, struct view *view, struct access_log *log)
+{
+	int err;
+
+	list_init(&w->inbox);
+	pthread_mutex_init(&w->lock, NULL);
+	w->exchanges.size = sizeof(struct exchange);
+	w->view = view_ref(view);
+	w->log = access_log_writer(log);
+	if (w->log == NULL)
+		return -ENOMEM;
+	err = dials_share_out(w);
+	if (err < 0)
+		return err;
+	w->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	err = uv_loop_init(&w->uv);
+	if (err == 0)
+		err = io_loop_init(&w->io);
+	if (err == 0)
+		err = uv_async_init(&w->uv, &w->async, inbox_read);
+	if (err == 0)
+		err = timers_init(w, &view->options);
+	if (err == 0)
+		err = io_loop_watch_foreign(&w->io, uv_backend_fd(&w->uv));
+	return err;
+}
+
+int workers_start(struct node *node, struct view *view, struct access_log *log)
+{
+	int err = 0;
+
+	node->workers = calloc(node->worker_count, sizeof *node->workers);
+	if (node->workers == NULL)
+		return -ENOMEM;
+	for (unsigned i = 0; i < node->worker_count && err == 0; i++) {
+		node->workers[i].index = i;
+		node->workers[i].node = node;
+		err = worker_init(&node->workers[i], view, log);
+	}
+	for (unsigned i = 0; i < node->worker_count && err == 0; i++)
+		err = -pthread_create(&node->workers[i].thread, NULL, worker_main,
+				      &node->workers[i]);
+	return err; /* only start-up fails here, and the process ends with it */
+}
+
+struct call {
+	struct work work;
+	struct gathering *gathering;
+};
+
+struct gathering {
+	void (*fn)(struct worker *w, void *arg);
+	void *arg;
+	pthread_mutex_t lock;
+	pthread_cond_t all;
+	unsigned left;
+};
+
+static void call_run(struct worker *w, struct work *work)
+{
+	struct call *call = container_of(work, struct call, work);
+	struct gathering *g = call->gathering;
+
+	g->fn(w, g->arg);
+	pthread_mutex_lock(&g->lock);
+	g->left--;
+	pthread_cond_signal(&g->all);
+	pthread_mutex_unlock(&g->lock);
+}
+
+void workers_call(struct node *node, void (*fn)(struct worker *w, void *arg), void *arg)
+{
+	struct gathering g = {
+		.fn = fn,
+		.arg = arg,
+		.lock = PTHREAD_MUTEX_INITIALIZER,
+		.all = PTHREAD_COND_INITIALIZER,
+		.left = node->worker_count,
+	};
+	struct call calls[node->worker_count];
+
+	for (unsigned i = 0; i < node->worker_count; i++) {
+		calls[i] = (struct call){.work.run = call_run, .gathering = &g};
+		worker_post(&node->workers[i], &calls[i].work);
+	}
+	pthread_mutex_lock(&g.lock);
+	while (g.left > 0)
+		pthread_cond_wait(&g.all, &g.lock);
+	pthread_mutex_unlock(&g.lock);
+}
+
+static void worker_stop(struct worker *w, void *arg)
+{
+	(void)arg;
+	w->stop = true;
+}
+
+void workers_stop(struct node *node)
+{
+	workers_call(node, worker_stop, NULL);
+	for (unsigned i = 0; i < node->worker_count; i++)
+		pthread_join(node->workers[i].thread, NULL);
+	free(node->workers);
+}

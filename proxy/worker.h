@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One thread = one epoll + one uv loop. Nothing is shared with other workers but the view
+ * (immutable), the slots and dials (each entry has one owner at a time) and the listeners.
+ * After hand-over a connection lives and dies on one worker.
+ */
+#ifndef SHUNT_WORKER_H
+#define SHUNT_WORKER_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <uv.h>
+
+#include "config/snapshot.h"
+#include "proxy/access_log.h"
+#include "proxy/deadline.h"
+#include "proxy/enrolled.h"
+#include "proxy/identity.h"
+#include "proxy/io.h"
+#include "proxy/listener.h"
+#include "proxy/slab.h"
+
+#define WORKER_READ_SIZE (64 * 1024) /* one read, and what a codec is fed at once */
+
+/* What a worker judges by. Immutable, counted; swapped between two rounds. */
+struct view {
+	atomic_uint refs;
+	struct policy *policy;
+	struct directory *directory;
+	struct options options;
+};
+struct view *view_new(struct policy *policy, struct directory *directory,
+		      const struct options *options); /* takes references; NULL: no memory */
+struct view *view_ref(struct view *v);
+void view_unref(struct view *v); /* NULL is allowed */
+
+/* A workload's place in one worker. */
+struct seat {
+	struct worker *worker;
+	const struct enrolled *enrolled;
+	struct share share;
+	struct listener listeners[LISTENER_KINDS];
+	struct list conns;
+	struct later later;
+};
+
+/* Something to be done on a worker's thread. The poster's until run() is called. */
+struct work {
+	struct list link;
+	void (*run)(struct worker *w, struct work *work);
+};
+
+/* What all workers of the daemon share. */
+struct node {
+	struct worker *workers;
+	unsigned worker_count;
+	struct slot *slots; /* kernel's, mapped */
+	uint32_t slot_count;
+	struct dial *dials; /* kernel's, mapped */
+	uint32_t dial_count;
+};
+
+struct worker {
+	unsigned index;
+	struct node *node;
+	pthread_t thread;
+	uv_loop_t uv;
+	uv_async_t async; /* the inbox has something */
+	struct io_loop io;
+	pthread_mutex_t lock; /* of the inbox */
+	struct list inbox;
+	bool stop;
+
+	struct view *view;
+	struct access_log_writer *log;
+	struct deadline_queue connect_limit;
+	struct deadline_queue head_limit;
+	struct deadline_queue linger_limit;
+	uv_timer_t pause; /* paused listeners try again */
+	struct slab exchanges;
+	struct seat *seats[WORKLOADS_MAX]; /* by index of the workload */
+	uint32_t *free_dials; /* ring of this worker's own numbers, dial_share long */
+	uint32_t dial_share;
+	uint32_t free_dial_first;
+	uint32_t free_dial_count;
+	int reserve; /* a descriptor kept for refusing when there are none */
+	uint64_t next_conn;
+	atomic_uint conns; /* open downstream connections; others read it for the hand-over */
+	char buffer[WORKER_READ_SIZE];
+};
+
+/* Starts node->worker_count threads. Returns 0 or -errno. */
+__attribute__((warn_unused_result)) int workers_start(struct node *node, struct view *view,
+						      struct access_log *log);
+/* Ends every connection (REASON_SHUTDOWN) and the threads. */
+void workers_stop(struct node *node);
+
+/* Any thread. */
+void worker_post(struct worker *w, struct work *work);
+
+/* Runs fn(worker, arg) on every worker's thread and waits for the last. Control thread. */
+void workers_call(struct node *node, void (*fn)(struct worker *w, void *arg), void *arg);
+
+#endif

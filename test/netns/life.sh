@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+# Start, reload, crash, restart, detach; workloads that come later.
+. "$(dirname "$0")/lib.sh"
+box_up "life-$$"
+nginx_start api 80
+nginx_start api 7000
+config_write <test/netns/policy.yaml
+
+# Documents that are not valid: nothing starts, the error has its place.
+sed 's/fromEndpoints/fromEndpoint/' test/netns/policy.yaml >"$TMP/config/conf.d/20-policy.yaml"
+holds "invalid documents do not start a daemon" bash -c "! nsenter --net=/run/netns/$BOX-node $SHUNTD --config $TMP/config --name ${BOX#shunt-} --run-dir $RUN --bpffs $BPFFS 2>$TMP/err"
+holds "... and the error names file, line, column and the nearest name" \
+	grep -q "conf.d/20-policy.yaml:9:5: .*fromEndpoint.*fromEndpoints" "$TMP/err"
+same "... and traffic flows as before" 200 "$(curl_from intruder http://10.78.0.12/private)"
+config_write <test/netns/policy.yaml
+
+daemon_start || exit 1
+same "nginx that was there before is protected" 403 "$(curl_from frontend http://10.78.0.12/private)"
+nginx_start api 8080 late
+same "nginx that came after it too" 200 "$(curl_from frontend http://10.78.0.12:8080/public/a)"
+same "... and refused" 403 "$(curl_from frontend http://10.78.0.12:8080/private)"
+
+# A kept connection meets the new policy with its next request.
+keep='import http.client, sys
+c = http.client.HTTPConnection("10.78.0.12", 80)
+def ask(p):
+    c.request("GET", p); r = c.getresponse(); r.read(); return r.status
+print(ask("/public/a"), ask("/private"), flush=True)
+sys.stdin.readline()
+print(ask("/public/a"), ask("/private"), flush=True)
+sys.stdin.readline()
+print(ask("/public/a"), ask("/private"), flush=True)'
+coproc KEPT { in_ns frontend python3 -c "$keep"; }
+read -r first <&"${KEPT[0]}"
+same "a kept connection under the old policy" "200 403" "$first"
+sed 's|/public/|/private|' test/netns/policy.yaml >"$TMP/config/conf.d/20-policy.yaml"
+holds "shunt reload applies new documents" shunt_ reload
+echo >&"${KEPT[1]}"
+read -r second <&"${KEPT[0]}"
+same "... meets the new one with its next request" "403 200" "$second"
+echo "  broken: [" >>"$TMP/config/conf.d/20-policy.yaml"
+shunt_ reload >"$TMP/reload" 2>&1
+same "a reload of invalid documents answers no" 1 $?
+holds "... says where" grep -q "conf.d/20-policy.yaml:[0-9]*:[0-9]*" "$TMP/reload"
+holds "... and status says that it was refused" bash -c "! $B/shunt --run-dir $RUN status >/dev/null"
+echo >&"${KEPT[1]}"
+read -r third <&"${KEPT[0]}"
+same "... while the old policy stays in force" "403 200" "$third"
+config_write <test/netns/policy.yaml
+kill -HUP "$DAEMON"
+sleep 0.5
+same "SIGHUP reads the documents again" 200 "$(curl_from frontend http://10.78.0.12/public/a)"
+
+# Two daemons of one name.
+nsenter --net="/run/netns/$BOX-node" "$SHUNTD" --config "$TMP/config" --name "${BOX#shunt-}" --run-dir "$RUN" --bpffs "$BPFFS" 2>"$TMP/err"
+same "a second daemon of the same name is refused" 1 $?
+holds "... with the remedy" grep -q -- "--name" "$TMP/err"
+
+# The cgroup of the daemon holds nobody else.
+same "the daemon is alone in its cgroup" "$DAEMON" "$(cat "$(cgroup_root)/$BOX/cgroup.procs")"
+
+# kill -9: what would be proxied is refused at once, what is direct goes on.
+for how in KILL TERM; do
+	daemon_stop $how
+	start=$(date +%s%N)
+	in_ns frontend curl -s -m 5 http://10.78.0.12/public/a >/dev/null
+	same "after SIG$how a proxied connect is refused" 7 $?
+	holds "... at once" [ $((($(date +%s%N) - start) / 1000000)) -lt $((1000 * FACTOR)) ]
+	in_ns frontend curl -s -m 5 'http://[fd00:78::12]/public/a' >/dev/null
+	same "... and over IPv6" 7 $?
+	same "... a direct one goes on" 200 "$(curl_from frontend http://10.78.0.12:7000/x)"
+	in_ns intruder curl -s -m 5 http://10.78.0.12/public/a >/dev/null
+	same "... a denied one stays denied" 7 $?
+	same "shunt says that the daemon is away" 3 "$(shunt_ status >/dev/null 2>&1; echo $?)"
+	daemon_start || exit 1
+	same "after a restart it works again" 200 "$(curl_from frontend http://10.78.0.12/public/a)"
+	same "... and refuses again" 403 "$(curl_from frontend http://10.78.0.12/private)"
+	same "... over IPv6 too" 200 "$(curl_from frontend 'http://[fd00:78::12]/public/a')"
+done
+recorded "refusals in the daemon's absence are counted when it is back, or recorded" '.status == 200'
+
+# A namespace that comes later, goes, and comes again.
+cat >>"$TMP/config/conf.d/10-workloads.yaml" <<DOC
+apiVersion: shunt.dev/v1
+kind: Workload
+metadata: {name: late, namespace: shop}
+spec: {labels: {app: frontend}, selectors: ["netns:/run/netns/$BOX-late"]}
+DOC
+shunt_ reload >/dev/null
+holds "a workload whose namespace is not there is shown" bash -c "$B/shunt --run-dir $RUN status -v | grep -q late"
+for round in first second; do
+	box_add late 44
+	tries=40
+	until [ "$(curl_from late http://10.78.0.12/private)" = 403 ] || [ $tries -eq 0 ]; do
+		tries=$((tries - 1))
+		sleep 0.1
+	done
+	same "... it is enrolled when it appears ($round time)" 403 "$(curl_from late http://10.78.0.12/private)"
+	same "... with its identity" 200 "$(curl_from late http://10.78.0.12/public/a)"
+	ip netns del "$BOX-late"
+	sleep 0.7
+	tries=20
+	while in_ns node ip link show v44 >/dev/null 2>&1 && [ $tries -gt 0 ]; do
+		tries=$((tries - 1))
+		sleep 0.1
+	done
+	holds "... and let go of when it is deleted (its veth goes)" bash -c "! nsenter --net=/run/netns/$BOX-node ip link show v44 >/dev/null 2>&1"
+done
+
+# The log file is opened again.
+mv "$LOG" "$LOG.1"
+kill -USR1 "$DAEMON"
+sleep 0.3
+curl_from frontend http://10.78.0.12/public/rotated >/dev/null
+recorded "SIGUSR1 opens the log again" '.path == "/public/rotated"'
+
+# detach: everything is released, nothing else does it.
+holds "shunt detach succeeds" shunt_ --name "${BOX#shunt-}" detach --bpffs "$BPFFS"
+wait "$DAEMON" 2>/dev/null
+DAEMON=
+same "after detach traffic is direct" 200 "$(curl_from intruder http://10.78.0.12/private)"
+same "... no pin is left" "" "$(find "$BPFFS/shunt" -mindepth 1 2>/dev/null)"
+same "... no route is left" "" "$(in_ns frontend ip -6 route show table local | grep fd73)"
+holds "... no cgroup is left" [ ! -e "$(cgroup_root)/$BOX" ]
+same "... nothing listens for us" "" "$(in_ns frontend ss -Hltn)"
+same "detach again is harmless" 0 "$(shunt_ --name "${BOX#shunt-}" detach --bpffs "$BPFFS" >/dev/null 2>&1; echo $?)"
+finish

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+# Opaque TCP through the proxy. No document of this version asks for it, so the test puts a
+# PROXY verdict into the kernel's map by hand: the daemon's own policy says DIRECT, and it
+# relays what it cannot read.
+. "$(dirname "$0")/lib.sh"
+box_up "opaque-$$"
+config_write <test/netns/policy.yaml
+daemon_start || exit 1
+
+metric() { in_ns node curl -s http://127.0.0.1:15020/metrics | awk -v m="$1" 'index($0, m) == 1 {s += $NF} END {printf "%d", s}'; }
+# Every entry for port 7000 of the policy map becomes PROXY (2).
+map=$BPFFS/shunt/${BOX#shunt-}/v1/policy
+bpftool -j map dump pinned "$map" | jq -r '.[] | [(.key | map(ltrimstr("0x")) | join(" ")), (.value[4:] | map(ltrimstr("0x")) | join(" "))] | @tsv' |
+	while IFS=$'\t' read -r key rule; do
+		case $key in
+		*" 1b 58 "*) # shellcheck disable=SC2086
+			bpftool map update pinned "$map" key hex $key value hex 02 00 00 00 $rule ;;
+		esac
+	done
+
+cat >"$TMP/server.py" <<'PY'
+import socket, sys, threading
+s = socket.socket(socket.AF_INET6); s.setsockopt(1, 2, 1); s.bind(("::", 7000)); s.listen(50)
+def serve(c):
+    c.sendall(b"hello first\n")          # the server speaks first
+    got = b""
+    while True:
+        b = c.recv(65536)
+        if not b: break
+        got += b
+    c.sendall(b"got %d\n" % len(got))    # after the client's half is closed
+    c.close()
+while True:
+    c, _ = s.accept(); threading.Thread(target=serve, args=(c,), daemon=True).start()
+PY
+start_in api python3 "$TMP/server.py"
+wait_listening api 7000
+cat >"$TMP/client.py" <<'PY'
+import socket, sys
+s = socket.create_connection((sys.argv[1], 7000)); s.settimeout(10)
+f = s.makefile("rb")
+print(f.readline().decode().strip())
+s.sendall(b"x" * int(sys.argv[2])); s.shutdown(socket.SHUT_WR)
+print(f.readline().decode().strip(), f.read() == b"")
+PY
+before=$(metric shunt_captured_connections_total)
+for a in 10.78.0.12 fd00:78::12; do
+	same "the server speaks first, half-close works both ways ($a)" "hello first|got 5000000 True" \
+		"$(in_ns frontend python3 "$TMP/client.py" $a 5000000 | paste -sd'|')"
+done
+same "... through the proxy" $((before + 2)) "$(metric shunt_captured_connections_total)"
+recorded "the connection's record has its bytes" \
+	'.type == "connection" and .protocol == "TCP" and .bytes_sent == 5000000 and .bytes_recv == 24 and .reason == "closed_by_source" and .t_open > 0'
+kill "${PIDS[0]}"
+wait "${PIDS[0]}" 2>/dev/null
+same "nobody there: the client is reset, not kept waiting" "ConnectionResetError" \
+	"$(in_ns frontend python3 "$TMP/client.py" 10.78.0.12 1 2>&1 | tail -n 1 | cut -d: -f1)"
+recorded "... and the record says why" '.protocol == "TCP" and .reason == "connect_refused"'
+finish
