@@ -656,8 +656,8 @@ static unsigned int patch_apply(struct bpf_insn *insns, size_t n,
 	unsigned int found = 0;
 
 	for (size_t i = 0; i + 1 < n; i++) {
-		uint64_t value = (uint32_t)insns[i].imm | (uint64_t)(uint32_t)insns[i + 1].imm << 32;
-		uint64_t which = value - PATCH_MAGIC;
+		uint64_t low = (uint32_t)insns[i].imm, high = (uint32_t)insns[i + 1].imm;
+		uint64_t which = (high << 32 | low) - PATCH_MAGIC;
 
 		if (insns[i].code != (BPF_LD | BPF_IMM | BPF_DW))
 			continue;

@@ -79,8 +79,10 @@ char *arena_join(struct arena *a, ...)
 	va_end(ap);
 	joined = p = arena_alloc(a, n + 1);
 	va_start(ap, a);
-	while (p != NULL && (s = va_arg(ap, const char *)) != NULL)
-		p = stpcpy(p, s);
+	while (p != NULL && (s = va_arg(ap, const char *)) != NULL) {
+		memcpy(p, s, strlen(s));
+		p += strlen(s);
+	}
 	va_end(ap);
 	return joined;
 }

@@ -14,8 +14,6 @@
 #include "config/text.h"
 #include "proxy/policy.h"
 
-
-
 /* ---- identities ---- */
 
 struct identity_table {
@@ -149,6 +147,7 @@ static bool identity_labels_make(struct load *l, const struct workload_document 
 				  w->namespace};
 	qsort(all, n, sizeof(*all), label_order);
 	out->identity = w->identity;
+	out->local = w->netns != NULL;
 	out->namespace = w->namespace;
 	out->labels = all;
 	out->label_count = n;
@@ -192,17 +191,19 @@ static struct identity_labels *identities_make(struct load *l, size_t *count)
 
 	if (all == NULL)
 		return NULL;
-	all[0] = (struct identity_labels){IDENTITY_HOST, "", "host", false, &host, 1};
-	all[1] = (struct identity_labels){IDENTITY_WORLD, "", "world", false, &world, 1};
+	all[0] = (struct identity_labels){IDENTITY_HOST, "", "host", false, false, &host, 1};
+	all[1] = (struct identity_labels){IDENTITY_WORLD, "", "world", false, false, &world, 1};
 	for (const struct workload_document *w = l->workloads; w != NULL; w = w->next)
 		if (!identity_labels_make(l, w, &all[n++]))
 			return NULL;
 	qsort(all, n, sizeof(*all), identity_order);
 	for (size_t i = 2; i < n; i++) {
-		if (all[i].identity != all[out - 1].identity)
+		if (all[i].identity != all[out - 1].identity) {
 			all[out++] = all[i];
-		else
+		} else {
 			all[out - 1].shared = true;
+			all[out - 1].local |= all[i].local;
+		}
 	}
 	for (size_t i = 2; i < out; i++)
 		if (all[i].shared)
@@ -286,8 +287,8 @@ static void foreign(struct load *l, const struct yaml_node *api, const struct ya
 	near = report_nearest(kind->text, kind_next, NULL);
 	for (size_t i = 0; near != NULL && i < KINDS; i++)
 		if (strcmp(kinds[i].name, near) == 0 && strcmp(kinds[i].api, api->text) == 0) {
-			report_error(&l->report, kind->at, "unknown kind '", kind->text,
-				     "' of ", api->text, "; did you mean '", near, "'?", NULL);
+			report_error(&l->report, kind->at, "unknown kind '", kind->text, "' of ",
+				     api->text, "; did you mean '", near, "'?", NULL);
 			return;
 		}
 	report_warning(&l->report, kind->at, "kind ", kind->text, " (", api->text,
@@ -340,7 +341,9 @@ static bool is_word(struct load *l, const struct yaml_node *root, const char *fi
 	report_error(&l->report, n == NULL ? root->at : n->at,
 		     n == NULL ? "a document needs " : "not a usable ", field,
 		     n == NULL ? " (is this shunt.yaml's content? that belongs at the top of the"
-				 " folder)" : "", NULL);
+				 " folder)"
+			       : "",
+		     NULL);
 	return false;
 }
 
@@ -351,8 +354,10 @@ static void read_document(struct load *l, const struct yaml_node *root, bool nes
 	bool told = false;
 
 	if (root->type != YAML_MAPPING) {
-		report_error(&l->report, root->at, "a document must be a mapping with apiVersion"
-			     " and kind", NULL);
+		report_error(&l->report, root->at,
+			     "a document must be a mapping with apiVersion"
+			     " and kind",
+			     NULL);
 		return;
 	}
 	if (!is_word(l, root, "apiVersion") || !is_word(l, root, "kind"))
@@ -385,12 +390,45 @@ static void read_file(struct load *l, const struct document_file *file)
 		return;
 	schema_read_options(&l->report, docs->root, &l->options);
 	if (docs->next != NULL)
-		report_error(&l->report, docs->next->root->at,
-			     "shunt.yaml holds one document, the options; policies belong into conf.d",
-			     NULL);
+		report_error(
+			&l->report, docs->next->root->at,
+			"shunt.yaml holds one document, the options; policies belong into conf.d",
+			NULL);
 }
 
 /* ---- across documents ---- */
+
+static int name_order(const void *x, const void *y)
+{
+	const struct named *a = *(const struct named *const *)x;
+	const struct named *b = *(const struct named *const *)y;
+	int c = strcmp(a->kind, b->kind);
+
+	c = c != 0 ? c : strcmp(a->name, b->name);
+	return c != 0 ? c : a->order < b->order ? -1 : 1;
+}
+
+/* A second document of one kind and name would be two rules for one thing. */
+static void check_names(struct load *l)
+{
+	struct named **sorted = arena_array(&l->arena, l->name_count, sizeof(*sorted));
+	char place[320];
+	size_t n = 0;
+
+	if (sorted == NULL)
+		return;
+	for (struct named *d = l->names; d != NULL; d = d->next)
+		sorted[n++] = d;
+	if (n > 1)
+		qsort(sorted, n, sizeof(*sorted), name_order);
+	for (size_t i = 1; i < n; i++)
+		if (strcmp(sorted[i - 1]->kind, sorted[i]->kind) == 0 &&
+		    strcmp(sorted[i - 1]->name, sorted[i]->name) == 0)
+			report_error(&l->report, sorted[i]->where, sorted[i]->kind, " ",
+				     sorted[i]->name, " exists already, at ",
+				     report_place(sorted[i - 1]->where, place, sizeof(place)),
+				     NULL);
+}
 
 static int netns_order(const void *x, const void *y)
 {
@@ -495,13 +533,16 @@ static void check_all(struct load *l)
 
 	if (sorted == NULL)
 		return;
+	check_names(l);
 	check_netns(l, sorted);
 	check_addresses(l);
 	check_workloads(l);
 	sort_workloads(l, sorted);
 	if (l->udp.file != NULL)
-		report_warning(&l->report, l->udp, "UDP is not policed by this version: policies hold"
-			       " for TCP only", NULL);
+		report_warning(&l->report, l->udp,
+			       "UDP is not policed by this version: policies hold"
+			       " for TCP only",
+			       NULL);
 }
 
 static int count_entry(void *arg, const struct policy_key *key, const struct policy_entry *entry)
@@ -518,8 +559,10 @@ static void check_room(struct load *l, const struct policy *p)
 	int err = policy_kernel_entries(p, count_entry, &entries);
 
 	if (err == -ENOSPC)
-		report_error(&l->report, l->udp, "these policies need more than 65536 entries of the"
-			     " kernel's map (identities times peers times ports); select fewer", NULL);
+		report_error(&l->report, l->udp,
+			     "these policies need more than 65536 entries of the"
+			     " kernel's map (identities times peers times ports); select fewer",
+			     NULL);
 	else if (err < 0)
 		l->report.failed = true;
 }

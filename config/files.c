@@ -77,8 +77,8 @@ static int keep(struct walk *w, const char *path, char *text, size_t len)
 		free(text);
 		return fail(w, -ENOMEM, path, "out of memory");
 	}
-	items[o->count++] = (struct document_file){.path = copy, .text = text, .len = len,
-						   .options = strcmp(path, OPTIONS_FILE) == 0};
+	items[o->count++] = (struct document_file){
+		.path = copy, .text = text, .len = len, .options = strcmp(path, OPTIONS_FILE) == 0};
 	return 0;
 }
 

@@ -84,6 +84,7 @@ struct identity_labels {
 	const char *namespace;
 	const char *display; /* how messages call it */
 	bool shared; /* by several workloads */
+	bool local; /* one of them is on this node */
 	const struct label *labels; /* sorted by key; those of the namespace included */
 	size_t label_count;
 };

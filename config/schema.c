@@ -8,8 +8,8 @@
 #define AT(field) offsetof(struct options, field), sizeof(((struct options *)0)->field)
 
 static const struct schema_option options[] = {
-	{"workers", OPTION_NUMBER, "threads", "0",
-	 "Worker threads. 0 is one for each processor.", 0, 1024, AT(workers)},
+	{"workers", OPTION_NUMBER, "threads", "0", "Worker threads. 0 is one for each processor.",
+	 0, 1024, AT(workers)},
 	{"slots", OPTION_POWER_OF_TWO, "connections", "65536",
 	 "How many captured connections may wait for the daemon at one time. A power of two.",
 	 1U << 8, SLOTS_MAX, AT(slots)},
@@ -20,8 +20,7 @@ static const struct schema_option options[] = {
 	 "How long a destination may take to accept a connection.", 1, 3600000,
 	 AT(connect_timeout)},
 	{"requestHeadTimeout", OPTION_DURATION, "duration", "30s",
-	 "How long a client may take to send the head of a request.", 1, 3600000,
-	 AT(head_timeout)},
+	 "How long a client may take to send the head of a request.", 1, 3600000, AT(head_timeout)},
 	{"trustDomain", OPTION_DOMAIN, "name", "cluster.local",
 	 "The trust domain of the workloads' identities.", 0, 0, AT(trust_domain)},
 	{"metrics.address", OPTION_ADDRESS, "address:port", "127.0.0.1:15020",
@@ -38,59 +37,88 @@ static const struct schema_option options[] = {
 
 /* Known from the documentation of later versions. */
 static const char *const options_later[] = {
-	"mtls", "readiness", "certs", "recheck", "slowRequest", "exclude", "shortcut",
-	"isolation", "visibility", NULL,
+	"mtls",	   "readiness", "certs",     "recheck",	   "slowRequest",
+	"exclude", "shortcut",	"isolation", "visibility", NULL,
 };
 
-#define READ(name)          \
-	{                   \
-		name, FIELD_READ \
+#define READ(name)                                                                                 \
+	{                                                                                          \
+		name, FIELD_READ                                                                   \
 	}
-#define LATER(name)          \
-	{                    \
-		name, FIELD_LATER \
+#define LATER(name)                                                                                \
+	{                                                                                          \
+		name, FIELD_LATER                                                                  \
 	}
-#define END              \
-	{                \
-		NULL, FIELD_READ \
+#define END                                                                                        \
+	{                                                                                          \
+		NULL, FIELD_READ                                                                   \
 	}
 
 const struct schema_field schema_workload[] = {READ("apiVersion"), READ("kind"), READ("metadata"),
 					       READ("spec"), END};
 /* What an API server writes into objects is passed over; it carries no rule. */
-const struct schema_field schema_metadata[] = {
-	READ("name"), READ("namespace"), READ("labels"), READ("annotations"),
-	READ("uid"), READ("resourceVersion"), READ("generation"), READ("creationTimestamp"),
-	READ("managedFields"), READ("ownerReferences"), READ("selfLink"), END};
+const struct schema_field schema_metadata[] = {READ("name"),	      READ("namespace"),
+					       READ("labels"),	      READ("annotations"),
+					       READ("uid"),	      READ("resourceVersion"),
+					       READ("generation"),    READ("creationTimestamp"),
+					       READ("managedFields"), READ("ownerReferences"),
+					       READ("selfLink"),      END};
 const struct schema_field schema_workload_spec[] = {
-	READ("address"), READ("addresses"), READ("labels"), READ("serviceAccount"),
-	READ("selectors"), READ("onUnavailable"), LATER("node"), LATER("ports"),
-	LATER("network"), LATER("locality"), LATER("weight"), LATER("shortcut"),
-	LATER("isolation"), LATER("exclude"), LATER("visibility"), END};
-const struct schema_field schema_cnp[] = {READ("apiVersion"), READ("kind"), READ("metadata"),
-					  READ("spec"), READ("specs"), READ("status"), END};
-const struct schema_field schema_cnp_spec[] = {
-	READ("endpointSelector"), READ("ingress"), READ("egress"), READ("description"),
-	READ("labels"), LATER("nodeSelector"), LATER("ingressDeny"), LATER("egressDeny"),
-	LATER("enableDefaultDeny"), LATER("log"), END};
-const struct schema_field schema_cnp_ingress[] = {
-	READ("fromEndpoints"), READ("toPorts"), LATER("fromCIDR"), LATER("fromCIDRSet"),
-	LATER("fromEntities"), LATER("fromGroups"), LATER("fromNodes"), LATER("icmps"),
-	LATER("authentication"), {"fromRequires", FIELD_GONE}, END};
-const struct schema_field schema_cnp_egress[] = {
-	READ("toEndpoints"), READ("toPorts"), LATER("toCIDR"), LATER("toCIDRSet"),
-	LATER("toEntities"), LATER("toServices"), LATER("toGroups"), LATER("toNodes"),
-	LATER("toFQDNs"), LATER("icmps"), LATER("authentication"),
-	{"toRequires", FIELD_GONE}, END};
-const struct schema_field schema_cnp_ports[] = {
-	READ("ports"), READ("rules"), LATER("serverNames"), LATER("terminatingTLS"),
-	LATER("originatingTLS"), LATER("listener"), END};
+	READ("address"),    READ("addresses"),	   READ("labels"),	READ("serviceAccount"),
+	READ("selectors"),  READ("onUnavailable"), LATER("node"),	LATER("ports"),
+	LATER("network"),   LATER("locality"),	   LATER("weight"),	LATER("shortcut"),
+	LATER("isolation"), LATER("exclude"),	   LATER("visibility"), END};
+const struct schema_field schema_cnp[] = {
+	READ("apiVersion"), READ("kind"), READ("metadata"), READ("spec"), READ("specs"),
+	READ("status"),	    END};
+const struct schema_field schema_cnp_spec[] = {READ("endpointSelector"),
+					       READ("ingress"),
+					       READ("egress"),
+					       READ("description"),
+					       READ("labels"),
+					       LATER("nodeSelector"),
+					       LATER("ingressDeny"),
+					       LATER("egressDeny"),
+					       LATER("enableDefaultDeny"),
+					       LATER("log"),
+					       END};
+const struct schema_field schema_cnp_ingress[] = {READ("fromEndpoints"),
+						  READ("toPorts"),
+						  LATER("fromCIDR"),
+						  LATER("fromCIDRSet"),
+						  LATER("fromEntities"),
+						  LATER("fromGroups"),
+						  LATER("fromNodes"),
+						  LATER("icmps"),
+						  LATER("authentication"),
+						  {"fromRequires", FIELD_GONE},
+						  END};
+const struct schema_field schema_cnp_egress[] = {READ("toEndpoints"),
+						 READ("toPorts"),
+						 LATER("toCIDR"),
+						 LATER("toCIDRSet"),
+						 LATER("toEntities"),
+						 LATER("toServices"),
+						 LATER("toGroups"),
+						 LATER("toNodes"),
+						 LATER("toFQDNs"),
+						 LATER("icmps"),
+						 LATER("authentication"),
+						 {"toRequires", FIELD_GONE},
+						 END};
+const struct schema_field schema_cnp_ports[] = {READ("ports"),
+						READ("rules"),
+						LATER("serverNames"),
+						LATER("terminatingTLS"),
+						LATER("originatingTLS"),
+						LATER("listener"),
+						END};
 const struct schema_field schema_cnp_port[] = {READ("port"), READ("protocol"), LATER("endPort"),
 					       END};
-const struct schema_field schema_cnp_rules[] = {READ("http"), LATER("dns"), LATER("kafka"),
-						LATER("l7proto"), LATER("l7"), END};
-const struct schema_field schema_cnp_http[] = {READ("path"), READ("method"), READ("host"),
-					       READ("headers"), LATER("headerMatches"), END};
+const struct schema_field schema_cnp_rules[] = {READ("http"),	  LATER("dns"), LATER("kafka"),
+						LATER("l7proto"), LATER("l7"),	END};
+const struct schema_field schema_cnp_http[] = {
+	READ("path"), READ("method"), READ("host"), READ("headers"), LATER("headerMatches"), END};
 const struct schema_field schema_selector[] = {READ("matchLabels"), READ("matchExpressions"), END};
 const struct schema_field schema_expression[] = {READ("key"), READ("operator"), READ("values"),
 						 END};
@@ -146,9 +174,9 @@ bool schema_check(struct report *report, const struct yaml_node *node,
 		  const struct schema_field *fields)
 {
 	if (node->type != YAML_MAPPING) {
-		report_error(report, node->at,
-			     node->key != NULL ? node->key->text : "this", " must be a mapping",
-			     node->key != NULL ? " (field: value)" : "", NULL);
+		report_error(report, node->at, node->key != NULL ? node->key->text : "this",
+			     " must be a mapping", node->key != NULL ? " (field: value)" : "",
+			     NULL);
 		return false;
 	}
 	for (const struct yaml_node *c = node->first; c != NULL; c = c->next)

@@ -35,8 +35,7 @@ struct schema_option {
 const struct schema_option *schema_options(size_t i);
 
 /* Reads shunt.yaml's mapping over the defaults. root is NULL where there is none. */
-void schema_read_options(struct report *report, const struct yaml_node *root,
-			 struct options *out);
+void schema_read_options(struct report *report, const struct yaml_node *root, struct options *out);
 
 enum field_state {
 	FIELD_READ,

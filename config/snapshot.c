@@ -8,8 +8,6 @@
 
 #include "config/kinds/kind.h"
 
-
-
 struct held {
 	struct addr16 ip;
 	const struct fleet_workload *workload;

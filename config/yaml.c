@@ -400,9 +400,9 @@ bool yaml_is_null(const struct yaml_node *n)
 bool yaml_is_boolean(const struct yaml_node *n, bool *value)
 {
 	static const char *const yes[] = {"true", "True", "TRUE", "yes", "Yes", "YES",
-					  "on", "On", "ON", "y", "Y", NULL};
+					  "on",	  "On",	  "ON",	  "y",	 "Y",	NULL};
 	static const char *const no[] = {"false", "False", "FALSE", "no", "No", "NO",
-					 "off", "Off", "OFF", "n", "N", NULL};
+					 "off",	  "Off",   "OFF",   "n",  "N",	NULL};
 
 	if (n->type != YAML_SCALAR || !n->plain)
 		return false;

@@ -45,7 +45,7 @@ void yaml_read(struct arena *arena, struct report *report, const struct document
 const struct yaml_node *yaml_get(const struct yaml_node *mapping, const char *key);
 
 bool yaml_is_null(const struct yaml_node *n); /* nothing, ~ or null, unquoted */
-/* Unquoted true/false, and YAML 1.1's yes, no, on, off, y and n: what Kubernetes reads as a boolean. */
+/* Unquoted true or false, and YAML 1.1's yes, no, on, off, y and n, as Kubernetes reads them. */
 bool yaml_is_boolean(const struct yaml_node *n, bool *value);
 bool yaml_is_number(const struct yaml_node *n); /* unquoted, reads as a number */
 

@@ -225,26 +225,43 @@ static void conn_flushed(struct conn *c)
 		conn_linger(c); /* a kept connection closes when its other leg closes */
 }
 
+enum written {
+	WRITTEN_BLOCKED, /* the client takes no more now, or the connection has ended */
+	WRITTEN_SOME,
+	WRITTEN_ALL,
+};
+
+static enum written conn_write(struct conn *c)
+{
+	struct slice out = c->ops->pending(c->codec);
+	ssize_t n = 0;
+
+	if (out.len > 0) {
+		n = io_send(&c->io, out.p, out.len);
+		if (n < 0 && n != -EAGAIN)
+			conn_close(c, REASON_RESET_BY_SOURCE, true);
+		if (n < 0)
+			return WRITTEN_BLOCKED;
+		c->bytes_out += (uint64_t)n;
+	}
+	/* Also with nothing written: an answer may have ended without a byte of its own. */
+	conn_step(c, c->ops->sent(c->codec, (size_t)n));
+	if (c->state != CONN_OPEN)
+		return WRITTEN_BLOCKED;
+	return out.len == 0 && conn_backlog(c) == 0 ? WRITTEN_ALL : WRITTEN_SOME;
+}
+
 void conn_flush(struct conn *c)
 {
-	while (c->state == CONN_OPEN) {
-		struct slice out = c->ops->pending(c->codec);
-		ssize_t n;
+	enum written written;
 
-		if (out.len == 0) {
-			conn_flushed(c);
-			break;
-		}
-		n = io_send(&c->io, out.p, out.len);
-		if (n == -EAGAIN)
-			break;
-		if (n < 0) {
-			conn_close(c, REASON_RESET_BY_SOURCE, true);
-			break;
-		}
-		c->bytes_out += (uint64_t)n;
-		conn_step(c, c->ops->sent(c->codec, (size_t)n));
-	}
+	if (c->state != CONN_OPEN)
+		return;
+	do
+		written = conn_write(c);
+	while (written == WRITTEN_SOME);
+	if (written == WRITTEN_ALL)
+		conn_flushed(c);
 	if (c->state == CONN_OPEN && c->upstream != NULL && conn_backlog(c) < BACKLOG_LOW)
 		upstream_wake(c->upstream);
 }

@@ -294,8 +294,8 @@ struct decision policy_request(const struct policy *p, const struct flow *flow,
 	if (out.verdict == VERDICT_DENY)
 		return out;
 	in = policy_side(p, flow->dst, flow->src, flow->port, DIRECTION_INGRESS);
-	if (in.verdict == VERDICT_DENY || (out.verdict != VERDICT_PROXY &&
-					   in.verdict != VERDICT_PROXY))
+	if (in.verdict == VERDICT_DENY ||
+	    (out.verdict != VERDICT_PROXY && in.verdict != VERDICT_PROXY))
 		return in.verdict == VERDICT_DENY ? in : both(out, in);
 	path_readings_make(&readings, head->path);
 	out = side_request(p, out, flow->src, flow->dst, flow->port, head, &readings);

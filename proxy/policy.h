@@ -70,10 +70,10 @@ struct near_miss {
 void policy_near_miss(const struct policy *p, const struct flow *flow, const struct message *head,
 		      struct near_miss *out);
 
-/* What the kernel's map shall hold for the subjects of this policy (see policy_key in
+/* What the kernel's map shall hold for the subjects on this node (see policy_key in
  * bpf/abi.h for the order of lookups): for every flow the first key that is present answers
  * what policy_connection() answers for that direction. Hands each entry to `put`; stops and
- * returns its result when that is negative. `peers` are the identities that exist. */
+ * returns its result when that is negative, -ENOMEM when memory is short, else 0. */
 int policy_kernel_entries(const struct policy *p,
 			  int (*put)(void *arg, const struct policy_key *key,
 				     const struct policy_entry *entry),

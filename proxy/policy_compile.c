@@ -290,6 +290,7 @@ static void subjects_make(struct compiler *c)
 	p->subject_count = c->identity_count;
 	for (size_t i = 0; i < c->identity_count; i++) {
 		p->subjects[i].identity = c->identities[i].identity;
+		p->subjects[i].local = c->identities[i].local;
 		p->subjects[i].display = keep(c, c->identities[i].display);
 	}
 }
@@ -337,7 +338,6 @@ static void warn_void(struct compiler *c, const struct grant *l7, const struct g
 		       ") allows the same connections without http rules", NULL);
 }
 
-
 struct pairs {
 	uint32_t (*ids)[2]; /* told already */
 	size_t count, room;
@@ -373,9 +373,8 @@ static void side_warn(struct compiler *c, const struct side *side, struct pairs 
 		for (size_t j = 0; a->http_count > 0 && j < side->count; j++) {
 			const struct grant *b = side->grants[j];
 
-			if (b->http_count == 0 && told->count < REPORT_MAX &&
-			    peers_overlap(a, b) && ports_overlap(a, b) &&
-			    pair_new(told, a->rule_id, b->rule_id))
+			if (b->http_count == 0 && told->count < REPORT_MAX && peers_overlap(a, b) &&
+			    ports_overlap(a, b) && pair_new(told, a->rule_id, b->rule_id))
 				warn_void(c, a, b);
 		}
 	}
@@ -395,8 +394,8 @@ static void warn_all(struct compiler *c)
 struct policy *policy_compile(const struct rule_set *sets, const struct identity_labels *identities,
 			      size_t identity_count, uint64_t revision, struct report *report)
 {
-	struct compiler c = {.report = report, .identities = identities,
-			     .identity_count = identity_count};
+	struct compiler c = {
+		.report = report, .identities = identities, .identity_count = identity_count};
 
 	c.p = calloc(1, sizeof(*c.p));
 	if (c.p == NULL)

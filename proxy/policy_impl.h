@@ -70,6 +70,7 @@ struct side {
 
 struct subject {
 	uint32_t identity;
+	bool local; /* some workload of this node has it */
 	const char *display;
 	struct side side[2]; /* by enum direction */
 };

@@ -19,7 +19,8 @@ struct emitter {
 	uint32_t *peers; /* that some rule names, sorted, IDENTITY_ANY not among them */
 	uint16_t *ports; /* that some rule names, sorted */
 	size_t peer_count, port_count;
-	struct policy_entry *base; /* of peers that no rule names: ports in order, then the others */
+	struct policy_entry
+		*base; /* of peers that no rule names: ports in order, then the others */
 	struct policy_entry *row; /* of one peer, the same way */
 	int (*put)(void *arg, const struct policy_key *key, const struct policy_entry *entry);
 	void *arg;
@@ -102,8 +103,8 @@ static void fill(const struct emitter *e, uint32_t peer, struct policy_entry *ro
 {
 	for (size_t i = 0; i <= e->port_count; i++) {
 		uint16_t port = i < e->port_count ? e->ports[i] : 0;
-		struct decision d = policy_side(e->p, e->subject->identity, peer, port,
-						e->direction);
+		struct decision d =
+			policy_side(e->p, e->subject->identity, peer, port, e->direction);
 
 		row[i] = (struct policy_entry){.verdict = d.verdict, .rule = d.rule_id};
 	}
@@ -166,11 +167,13 @@ int policy_kernel_entries(const struct policy *p,
 
 	for (size_t i = 0; i < p->subject_count && err >= 0; i++) {
 		for (int d = 0; d < 2 && err >= 0; d++) {
-			struct emitter e = {.p = p, .subject = &p->subjects[i],
-					    .direction = (enum direction)d, .put = put,
+			struct emitter e = {.p = p,
+					    .subject = &p->subjects[i],
+					    .direction = (enum direction)d,
+					    .put = put,
 					    .arg = arg};
 
-			if (!p->subjects[i].side[d].isolated)
+			if (!p->subjects[i].local || !p->subjects[i].side[d].isolated)
 				continue;
 			err = emit_side(&e);
 			free(e.peers);

@@ -147,7 +147,7 @@ static void add_slice(struct text *t, const char *key, struct slice value)
 	if (value.len == 0)
 		return;
 	add_key(t, key);
-	text_add_char(t,34);text_add_slice(t,value);text_add_char(t,34);
+	text_add_json_slice(t, value);
 }
 
 static void add_endpoint(struct text *t, const char *key, const struct endpoint *e)

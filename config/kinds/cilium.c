@@ -58,8 +58,10 @@ static const char *read_key(struct selecting *s, const char *key, struct locatio
 		name = key + 4;
 	s->labels = true;
 	if (strchr(name, ':') != NULL) {
-		report_error(r, at, "'", key, "': a label source other than k8s:, any: and reserved:"
-			     " is not enforced by this version", NULL);
+		report_error(r, at, "'", key,
+			     "': a label source other than k8s:, any: and reserved:"
+			     " is not enforced by this version",
+			     NULL);
 		return NULL;
 	}
 	if (!label_key_valid(name)) {
@@ -78,8 +80,8 @@ static const char *read_key(struct selecting *s, const char *key, struct locatio
 static struct requirement *requirement_add(struct selecting *s, const char *key,
 					   enum requirement_op op)
 {
-	struct requirement *r = arena_push(&s->c->l->arena, (void **)&s->items, &s->count, &s->room,
-					   sizeof(*r));
+	struct requirement *r =
+		arena_push(&s->c->l->arena, (void **)&s->items, &s->count, &s->room, sizeof(*r));
 
 	if (r != NULL) {
 		r->key = key;
@@ -106,8 +108,7 @@ static void read_match_label(struct selecting *s, const struct yaml_node *n)
 
 	if (key == NULL || value == NULL)
 		return;
-	if (!s->peer && strcmp(key, NAMESPACE_KEY) == 0 &&
-	    strcmp(value, s->c->meta.namespace) != 0)
+	if (!s->peer && strcmp(key, NAMESPACE_KEY) == 0 && strcmp(value, s->c->meta.namespace) != 0)
 		report_error(s->c->report, n->at, "endpointSelector names namespace '", value,
 			     "', but a policy selects endpoints of its own namespace '",
 			     s->c->meta.namespace, "' only", NULL);
@@ -242,8 +243,8 @@ static const char *read_pattern(struct cnp *c, const struct yaml_node *n)
 	if (r == NULL && error[0] == '\0')
 		c->report->failed = true;
 	else if (r == NULL)
-		report_error(c->report, n->at, n->key->text, " '", s, "' is not an expression: ",
-			     error, NULL);
+		report_error(c->report, n->at, n->key->text, " '", s,
+			     "' is not an expression: ", error, NULL);
 	regex_free(r);
 	return s;
 }
@@ -251,9 +252,9 @@ static const char *read_pattern(struct cnp *c, const struct yaml_node *n)
 /* The codec keeps these to itself, so a rule on them could never match. */
 static bool header_hidden(const char *name)
 {
-	static const char *const hidden[] = {"connection", "keep-alive", "proxy-connection", "te",
-					     "transfer-encoding", "upgrade", "content-length",
-					     NULL};
+	static const char *const hidden[] = {
+		"connection",	     "keep-alive", "proxy-connection", "te",
+		"transfer-encoding", "upgrade",	   "content-length",   NULL};
 	size_t i = 0;
 
 	for (; hidden[i] != NULL; i++) {
@@ -446,12 +447,15 @@ static void check_http_ports(struct cnp *c, const struct yaml_node *http, const 
 	if (p->any || (p->count == 0 && !p->not_tcp))
 		report_error(c->report, at, "http rules need ports, each with a number", NULL);
 	else if (p->not_tcp)
-		report_error(c->report, at, "http rules need protocol: TCP on every port of the entry"
-			     " (the default is ANY)", NULL);
+		report_error(c->report, at,
+			     "http rules need protocol: TCP on every port of the entry"
+			     " (the default is ANY)",
+			     NULL);
 	for (size_t i = 0; i < p->count; i++)
 		if (p->ports[i] == 53)
 			report_error(c->report, at,
-				     "http rules on port 53 are not enforced by this version", NULL);
+				     "http rules on port 53 are not enforced by this version",
+				     NULL);
 }
 
 static void read_port_rule(struct cnp *c, const struct yaml_node *n, struct port_rule *out)
@@ -528,15 +532,16 @@ static void read_item(struct cnp *c, const struct yaml_node *n, enum direction d
 		read_port_rules(c, ports, out);
 }
 
-static struct rule_item *read_section(struct cnp *c, const struct yaml_node *list,
-				      enum direction d, struct rule_item *out, bool *section)
+static struct rule_item *read_section(struct cnp *c, const struct yaml_node *list, enum direction d,
+				      struct rule_item *out, bool *section)
 {
 	if (list == NULL || !read_is_list(c->l, list))
 		return out;
 	if (list->count == 0)
 		report_error(c->report, list->key->at, list->key->text,
 			     " is empty; write '- {}' below it to deny everything that no rule"
-			     " allows, or leave it out", NULL);
+			     " allows, or leave it out",
+			     NULL);
 	*section = true;
 	for (const struct yaml_node *n = list->first; n != NULL; n = n->next)
 		read_item(c, n, d, out++);
@@ -553,16 +558,19 @@ static void read_rule(struct cnp *c, const struct yaml_node *spec)
 	if (!schema_check(c->report, spec, schema_cnp_spec))
 		return;
 	set = arena_alloc(&c->l->arena, sizeof(*set));
-	items = arena_array(&c->l->arena, (in == NULL ? 0 : in->count) +
-			    (out == NULL ? 0 : out->count), sizeof(*items));
+	items = arena_array(&c->l->arena,
+			    (in == NULL ? 0 : in->count) + (out == NULL ? 0 : out->count),
+			    sizeof(*items));
 	if (set == NULL || items == NULL)
 		return;
 	set->policy = arena_join(&c->l->arena, c->meta.namespace, "/", c->meta.name, NULL);
 	set->kind = "CiliumNetworkPolicy";
 	set->where = c->meta.where;
 	if (selector == NULL)
-		report_error(c->report, spec->at, "endpointSelector is missing ({} selects every"
-			     " endpoint of the namespace)", NULL);
+		report_error(c->report, spec->at,
+			     "endpointSelector is missing ({} selects every"
+			     " endpoint of the namespace)",
+			     NULL);
 	else if (!yaml_is_null(selector))
 		(void)read_selector(c, selector, false, &set->subject);
 	end = read_section(c, out, DIRECTION_EGRESS, items, &set->section[DIRECTION_EGRESS]);

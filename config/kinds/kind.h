@@ -33,7 +33,7 @@ struct load {
 		const char *kind, *name;
 		struct location where;
 		struct named *next;
-	} *names;
+	} * names;
 	struct location udp; /* the first policy that leaves UDP alone; file NULL: none */
 };
 
@@ -49,7 +49,7 @@ struct metadata {
 	const char *namespace, *name;
 	struct location where; /* of the document */
 };
-/* Reads metadata and refuses a second document of that kind and name. False: unusable. */
+/* Reads metadata and notes the name, which may occur once for each kind. False: unusable. */
 bool read_metadata(struct load *l, const struct yaml_node *root, const char *kind,
 		   struct metadata *out);
 

@@ -20,8 +20,8 @@ const char *read_string(struct load *l, const struct yaml_node *n)
 		return NULL;
 	}
 	if (yaml_is_null(n)) {
-		report_error(&l->report, n->at, called(n), " has no value; write \"\" for an empty one",
-			     NULL);
+		report_error(&l->report, n->at, called(n),
+			     " has no value; write \"\" for an empty one", NULL);
 		return NULL;
 	}
 	if (yaml_is_boolean(n, &value)) {
@@ -165,28 +165,23 @@ void read_switches(struct load *l, const struct yaml_node *n)
 				     "' is not enforced by this version", NULL);
 }
 
-/* A second document of one kind and name would be two rules for one thing. */
-static bool name_is_new(struct load *l, const struct metadata *m, const char *kind,
-			struct location at)
+/* Whether it is the only one of its name is asked when all are known. */
+static bool name_keep(struct load *l, const struct metadata *m, const char *kind,
+		      struct location at)
 {
-	const char *name = arena_join(&l->arena, m->namespace, "/", m->name, NULL);
-	struct named *d;
-	char place[320];
+	struct named *d = arena_alloc(&l->arena, sizeof(*d));
 
-	if (name == NULL)
-		return false;
-	for (d = l->names; d != NULL; d = d->next) {
-		if (strcmp(d->kind, kind) != 0 || strcmp(d->name, name) != 0)
-			continue;
-		report_error(&l->report, at, kind, " ", d->name, " exists already, at ",
-			     report_place(d->where, place, sizeof(place)), NULL);
-		return false;
-	}
-	d = arena_alloc(&l->arena, sizeof(*d));
 	if (d == NULL)
 		return false;
-	*d = (struct named){kind, name, at, l->names};
+	d->kind = kind;
+	d->name = arena_join(&l->arena, m->namespace, "/", m->name, NULL);
+	d->where = at;
+	d->order = l->name_count;
+	if (d->name == NULL)
+		return false;
+	d->next = l->names;
 	l->names = d;
+	l->name_count++;
 	return true;
 }
 
@@ -225,5 +220,5 @@ bool read_metadata(struct load *l, const struct yaml_node *root, const char *kin
 		out->namespace = read_name(l, space, 63);
 	if (out->name == NULL || out->namespace == NULL)
 		return false;
-	return name_is_new(l, out, kind, name->at);
+	return name_keep(l, out, kind, name->at);
 }

@@ -65,23 +65,25 @@ static void read_selector(struct load *l, struct workload_document *w, const str
 	}
 	s += strlen(prefix);
 	if (s[0] != '/' || strlen(s) > 4095) {
-		report_error(&l->report, n->at, "netns: takes the absolute path of a network namespace,"
-			     " such as netns:/run/netns/NAME", NULL);
+		report_error(&l->report, n->at,
+			     "netns: takes the absolute path of a network namespace,"
+			     " such as netns:/run/netns/NAME",
+			     NULL);
 		return;
 	}
 	w->netns = s;
 	w->netns_at = n->at;
 }
 
-static void read_selectors(struct load *l, struct workload_document *w,
-			   const struct yaml_node *n)
+static void read_selectors(struct load *l, struct workload_document *w, const struct yaml_node *n)
 {
 	if (n == NULL || !read_is_list(l, n))
 		return;
 	if (n->count != 1) {
 		report_error(&l->report, n->at,
-			     n->count == 0 ? "selectors is empty; leave it out for a remote workload"
-					   : "more than one selector is not enforced by this version",
+			     n->count == 0
+				     ? "selectors is empty; leave it out for a remote workload"
+				     : "more than one selector is not enforced by this version",
 			     NULL);
 		return;
 	}
@@ -95,8 +97,8 @@ static void read_on_unavailable(struct load *l, const struct yaml_node *n)
 	if (s == NULL || strcmp(s, "deny") == 0)
 		return;
 	if (strcmp(s, "allow") == 0)
-		report_error(&l->report, n->at, "onUnavailable: allow is not enforced by this version",
-			     NULL);
+		report_error(&l->report, n->at,
+			     "onUnavailable: allow is not enforced by this version", NULL);
 	else
 		report_error(&l->report, n->at, "onUnavailable: '", s, "' is not deny", NULL);
 }
@@ -130,8 +132,10 @@ static void read_spec(struct load *l, struct workload_document *w, const struct 
 	}
 	if (yaml_get(spec, "selectors") == NULL && yaml_get(spec, "address") == NULL &&
 	    yaml_get(spec, "addresses") == NULL)
-		report_error(&l->report, spec->at, "a workload without selectors is a remote one and"
-			     " needs an address", NULL);
+		report_error(&l->report, spec->at,
+			     "a workload without selectors is a remote one and"
+			     " needs an address",
+			     NULL);
 }
 
 /* Policies see spec.labels; whoever writes them one level up would wonder for long. */
@@ -140,8 +144,10 @@ static void warn_labels(struct load *l, const struct yaml_node *root)
 	const struct yaml_node *labels = yaml_get(yaml_get(root, "metadata"), "labels");
 
 	if (labels != NULL && yaml_get(yaml_get(root, "spec"), "labels") == NULL)
-		report_warning(&l->report, labels->key->at, "policies select a Workload by spec.labels,"
-			       " not by metadata.labels", NULL);
+		report_warning(&l->report, labels->key->at,
+			       "policies select a Workload by spec.labels,"
+			       " not by metadata.labels",
+			       NULL);
 }
 
 void kind_workload(struct load *l, const struct yaml_node *root)

@@ -120,7 +120,7 @@ int offline_load(const char *dir, struct offline *out)
 				   &out->findings);
 	if (out->identities == NULL || (err < 0 && out->findings.errors == 0)) {
 		fprintf(stderr, "shunt: out of memory\n");
-		exit(3);
+		exit(CLI_UNREACHABLE);
 	}
 	files_free(&files);
 	out->valid = err == 0;
@@ -175,7 +175,7 @@ static int validate(const char *dir, bool json)
 	bool valid;
 
 	if (offline_load(dir, &o) < 0)
-		return 2;
+		return CLI_USAGE;
 	valid = o.valid;
 	if (json) {
 		print_json(&o);
@@ -184,13 +184,15 @@ static int validate(const char *dir, bool json)
 		print_summary(&o);
 	}
 	offline_free(&o);
-	return valid ? 0 : 1;
+	return valid ? CLI_OK : CLI_NO;
 }
 
 int offline_usage(const char *verb, const char *why)
 {
-	fprintf(stderr, "shunt %s: %s\nTry 'shunt %s --help'.\n", verb, why, verb);
-	return 2;
+	if (why != NULL)
+		fprintf(stderr, "shunt %s: %s\n", verb, why);
+	fprintf(stderr, "Try `shunt %s --help`.\n", verb);
+	return CLI_USAGE;
 }
 
 int cli_config(int argc, char **argv)
@@ -204,7 +206,9 @@ int cli_config(int argc, char **argv)
 	optind = 0; /* the caller has used getopt too */
 	while ((c = getopt_long(argc, argv, "o:h", options, NULL)) != -1) {
 		if (c == 'h')
-			return fputs(help, stdout) < 0 ? 2 : 0;
+			return fputs(help, stdout) < 0 ? CLI_USAGE : CLI_OK;
+		if (c == '?')
+			return offline_usage("config", NULL);
 		if (c != 'o' || strcmp(optarg, "json") != 0)
 			return offline_usage("config", "the only output format is json");
 		json = true;

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the verbs share that read a folder instead of asking the daemon (config.c, policy.c),
- * and their entry points. argv[0] is the verb; the result is the exit status.
+ * What the verbs share that read a folder instead of asking the daemon (config.c, policy.c).
  */
 #ifndef SHUNT_CLI_OFFLINE_H
 #define SHUNT_CLI_OFFLINE_H
@@ -10,10 +9,8 @@
 
 #include "config/build.h"
 #include "config/text.h"
+#include "proxy/cli/cli.h"
 #include "proxy/policy.h"
-
-int cli_config(int argc, char **argv);
-int cli_policy(int argc, char **argv);
 
 struct offline {
 	struct identity_table *identities;
@@ -30,6 +27,7 @@ void offline_free(struct offline *o);
 void offline_print_findings(FILE *out, const struct findings *f);
 void offline_json_findings(struct text *t, const struct findings *f); /* members, no braces */
 size_t offline_warnings(const struct findings *f);
-int offline_usage(const char *verb, const char *why); /* prints to stderr, returns 2 */
+/* Prints to stderr, returns CLI_USAGE; why == NULL: getopt has said it. */
+int offline_usage(const char *verb, const char *why);
 
 #endif

@@ -32,7 +32,8 @@ static const char help[] =
 	"\n"
 	"Examples:\n"
 	"  shunt policy explain --from shop/frontend --to shop/api:80\n"
-	"  shunt policy explain --from shop/frontend --to shop/api:80 --method POST --path /orders\n"
+	"  shunt policy explain --from shop/frontend --to shop/api:80 --method POST --path "
+	"/orders\n"
 	"  shunt policy explain --config ./my-policies --from world --to shop/api:80 -o json\n";
 
 struct explain {
@@ -101,7 +102,7 @@ static const char *read_option(struct explain *x, int c, char *arg)
 			return "--header takes 'Name: value', at most 64 times";
 		break;
 	default:
-		return "unknown option, or its value is missing";
+		return ""; /* getopt has said it */
 	}
 	x->request = true;
 	return NULL;
@@ -126,10 +127,10 @@ static const char *read_arguments(struct explain *x, int argc, char **argv, bool
 {
 	static const struct option options[] = {
 		{"config", required_argument, NULL, 'c'}, {"from", required_argument, NULL, 'f'},
-		{"to", required_argument, NULL, 't'}, {"method", required_argument, NULL, 'm'},
-		{"path", required_argument, NULL, 'p'}, {"host", required_argument, NULL, 'H'},
+		{"to", required_argument, NULL, 't'},	  {"method", required_argument, NULL, 'm'},
+		{"path", required_argument, NULL, 'p'},	  {"host", required_argument, NULL, 'H'},
 		{"header", required_argument, NULL, 'K'}, {"output", required_argument, NULL, 'o'},
-		{"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
+		{"help", no_argument, NULL, 'h'},	  {NULL, 0, NULL, 0}};
 	const char *wrong = NULL;
 	int c;
 
@@ -286,7 +287,8 @@ static void print_json(const struct explain *x, const struct decision *d, bool p
 	text_adds(&t, "{\"verdict\":\"", verdict_word(d), "\"", NULL);
 	json_member(&t, "connection", proxied ? "proxy" : denied ? "denied" : "direct");
 	if (denied) {
-		json_member(&t, "reason", d->reason == REASON_POLICY_L7 ? "policy_l7" : "policy_l4");
+		json_member(&t, "reason",
+			    d->reason == REASON_POLICY_L7 ? "policy_l7" : "policy_l4");
 		json_member(&t, "answer", d->reason == REASON_POLICY_L7 ? "403" : "ECONNREFUSED");
 		json_member(&t, "direction", direction_name(d->direction));
 		json_member(&t, "subject", subject_name(x, d->direction));
@@ -324,7 +326,7 @@ static int answer(const struct explain *x)
 		print_denied(x, &d, &near);
 	else
 		print_allowed(x, &d, proxied);
-	return d.verdict == VERDICT_DENY ? 1 : 0;
+	return d.verdict == VERDICT_DENY ? CLI_NO : CLI_OK;
 }
 
 static int answer_malformed(const struct explain *x)
@@ -333,7 +335,7 @@ static int answer_malformed(const struct explain *x)
 		puts("{\"verdict\":\"denied\",\"reason\":\"bad_request\",\"answer\":\"400\"}");
 	else
 		puts("DENIED 400  the path holds a space, a control byte or '#'; no rule is asked");
-	return 1;
+	return CLI_NO;
 }
 
 static int invalid(const struct explain *x)
@@ -343,14 +345,14 @@ static int invalid(const struct explain *x)
 	if (!x->json) {
 		offline_print_findings(stdout, &x->loaded->findings);
 		printf("the configuration in %s is invalid; nothing is decided by it\n", x->dir);
-		return 1;
+		return CLI_NO;
 	}
 	text_add(&t, "{");
 	offline_json_findings(&t, &x->loaded->findings);
 	text_add(&t, "}");
 	puts(text_string(&t));
 	text_free(&t);
-	return 1;
+	return CLI_NO;
 }
 
 static int run(struct explain *x)
@@ -360,7 +362,7 @@ static int run(struct explain *x)
 	if (!x->loaded->valid)
 		return invalid(x);
 	if (!find(fleet, x->from, &x->flow.src) || !find(fleet, x->to, &x->flow.dst))
-		return 2;
+		return CLI_USAGE;
 	x->head.target = x->head.path;
 	x->head.fields = x->headers;
 	return x->request && malformed(x) ? answer_malformed(x) : answer(x);
@@ -379,11 +381,11 @@ int cli_policy(int argc, char **argv)
 	x.head.authority = slice_of("");
 	wrong = read_arguments(&x, argc, argv, &help_wanted);
 	if (wrong != NULL)
-		return offline_usage("policy", wrong);
+		return offline_usage("policy", wrong[0] == '\0' ? NULL : wrong);
 	if (help_wanted)
-		return fputs(help, stdout) < 0 ? 2 : 0;
+		return fputs(help, stdout) < 0 ? CLI_USAGE : CLI_OK;
 	if (offline_load(x.dir, &loaded) < 0)
-		return 2;
+		return CLI_USAGE;
 	x.loaded = &loaded;
 	status = run(&x);
 	offline_free(&loaded);

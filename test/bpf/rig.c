@@ -166,7 +166,8 @@ static int make_links(void)
 		   "ip -n $N-w -batch - <<E\n"
 		   "link set lo up\nlink set veth1 up\n"
 		   "addr add " HOST4 "/24 dev veth1\naddr add " WORLD4 "/24 dev veth1\n"
-		   "addr add " HOST6 "/112 dev veth1 nodad\naddr add " WORLD6 "/112 dev veth1 nodad\n"
+		   "addr add " HOST6 "/112 dev veth1 nodad\n"
+		   "addr add " WORLD6 "/112 dev veth1 nodad\n"
 		   "route add 10.77.1.0/24 via 10.77.2.2\n"
 		   "route add fd00:77::1:0/112 via fd00:77::2:2\n"
 		   "route add fd73:6875:6e74::/64 via fd00:77::2:2\nE\n",
@@ -194,11 +195,27 @@ int rig_setup(void)
 	return make_links() == 0 ? 0 : -1;
 }
 
+/* Ends what we started and is still in there; the folder goes when the last has left. */
+static void end_cgroup(const char *folder)
+{
+	char path[400];
+
+	snprintf(path, sizeof path, "%s/cgroup.kill", folder);
+	if (access(path, F_OK) == 0)
+		write_file(path, "1");
+	for (int tries = 0; tries < 100 && rmdir(folder) < 0 && errno != ENOENT; tries++)
+		usleep(20000);
+}
+
 void rig_cleanup(void)
 {
 	if (getpid() != owner)
 		return;
 	owner = 0;
+	if (old_cgroup[0] != '\0')
+		write_file(old_cgroup, "0");
+	end_cgroup(rig.app_cgroup);
+	end_cgroup(rig.daemon_cgroup);
 	loader_detach(rig.pins);
 	for (int i = 0; i < PLACES; i++) {
 		char path[96];
@@ -209,17 +226,9 @@ void rig_cleanup(void)
 		if (access(path, F_OK) == 0)
 			run("ip netns del shunt-bpf-%d-%c", getpid(), letters[i]);
 	}
-	if (old_cgroup[0] != '\0')
-		write_file(old_cgroup, "0");
 	umount2(rig.bpffs, 0);
 	rmdir(rig.bpffs);
 	rmdir(rig.folder);
-	for (int tries = 0; tries < 50; tries++) { /* the last process may still be leaving */
-		if ((rmdir(rig.app_cgroup) == 0 || errno == ENOENT) &&
-		    (rmdir(rig.daemon_cgroup) == 0 || errno == ENOENT))
-			break;
-		usleep(20000);
-	}
 }
 
 pid_t rig_fork(enum place place)

@@ -56,9 +56,13 @@ static void ask(const struct policy *p, uint32_t src, uint32_t dst)
 	struct near_miss near;
 
 	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
-		struct message head = {.method = {"GET", 3}, .path = {paths[i], strlen(paths[i])},
-				       .authority = {"h", 1}, .fields = &field, .field_count = 1};
-		struct decision c = policy_connection(p, &flow), d = policy_request(p, &flow, &head);
+		struct message head = {.method = {"GET", 3},
+				       .path = {paths[i], strlen(paths[i])},
+				       .authority = {"h", 1},
+				       .fields = &field,
+				       .field_count = 1};
+		struct decision c = policy_connection(p, &flow),
+				d = policy_request(p, &flow, &head);
 
 		require(d.verdict != VERDICT_PROXY);
 		require(c.verdict != VERDICT_DENY || d.verdict == VERDICT_DENY);
@@ -85,8 +89,10 @@ static void use(const struct snapshot *s)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	bool options = size > 0 && data[0] == 'o';
-	struct document_file file = {.path = "f.yaml", .text = (const char *)data + options,
-				     .len = size - options, .options = options};
+	struct document_file file = {.path = "f.yaml",
+				     .text = (const char *)data + options,
+				     .len = size - options,
+				     .options = options};
 	struct identity_table *t = identity_table_new();
 	struct snapshot s;
 	struct findings f;

@@ -106,8 +106,10 @@ static inline struct decision request(const struct loaded *l, const char *from, 
 				      unsigned port, const char *method, const char *path)
 {
 	struct flow flow = flow_of(l, from, to, port);
-	struct message head = {.method = text_slice(method), .target = text_slice(path),
-			       .path = text_slice(path), .authority = text_slice("api"),
+	struct message head = {.method = text_slice(method),
+			       .target = text_slice(path),
+			       .path = text_slice(path),
+			       .authority = text_slice("api"),
 			       .version = MESSAGE_HTTP11};
 
 	return policy_request(l->s.policy, &flow, &head);

@@ -63,7 +63,8 @@ static void a_workload_becomes_what_its_document_says(void **state)
 	struct loaded l = load(
 		"apiVersion: shunt.dev/v1\nkind: Workload\nmetadata: {name: a, namespace: shop}\n"
 		"spec:\n  address: 10.0.0.7\n  addresses: ['fd00::1']\n  labels: {b: x, a: ''}\n"
-		"  serviceAccount: acc\n  selectors: ['netns:/run/netns/a']\n  onUnavailable: deny\n"
+		"  serviceAccount: acc\n  selectors: ['netns:/run/netns/a']\n  onUnavailable: "
+		"deny\n"
 		"---\n" W("{address: 10.0.0.8}"));
 	const struct fleet_workload *w;
 	struct addr16 ip = {.word = {0, 0, htonl(0xffff), htonl(0x0a000007)}};
@@ -110,9 +111,10 @@ static void workloads_of_equal_labels_share_an_identity(void **state)
 static void an_identity_keeps_its_number_over_loads(void **state)
 {
 	struct identity_table *t = identity_table_new();
-	static const char *const texts[] = {WORKLOAD("s", "m", "{k: m}"),
-					    WORKLOAD("s", "a", "{k: a}") WORKLOAD("s", "m", "{k: m}"),
-					    WORKLOAD("s", "z", "{k: z}") WORKLOAD("s", "a", "{k: a}")};
+	static const char *const texts[] = {
+		WORKLOAD("s", "m", "{k: m}"),
+		WORKLOAD("s", "a", "{k: a}") WORKLOAD("s", "m", "{k: m}"),
+		WORKLOAD("s", "z", "{k: z}") WORKLOAD("s", "a", "{k: a}")};
 	uint32_t m = 0, a = 0;
 
 	(void)state;
@@ -144,12 +146,14 @@ static void what_is_wrong_with_a_workload_is_said_at_its_place(void **state)
 	(void)state;
 	says(W("{}"), 4, 7, "a workload without selectors is a remote one and needs an address");
 	says(W("{address: 10.0.0}"), 4, 17, "'10.0.0' is not an IP address");
-	says(W("{address: 10.0}"), 4, 17, "address: 10.0 without quotes is a number; write \"10.0\"");
+	says(W("{address: 10.0}"), 4, 17,
+	     "address: 10.0 without quotes is a number; write \"10.0\"");
 	says(W("{selectors: ['systemd:id:a.service']}"), 4, 20,
 	     "selector 'systemd:id:a.service' is not enforced by this version; it knows netns:PATH "
 	     "only");
 	says(W("{selectors: ['netns:run']}"), 4, 20,
-	     "netns: takes the absolute path of a network namespace, such as netns:/run/netns/NAME");
+	     "netns: takes the absolute path of a network namespace, such as "
+	     "netns:/run/netns/NAME");
 	says(W("{selectors: []}"), 4, 19, "selectors is empty; leave it out for a remote workload");
 	says(W("{selectors: ['netns:/a', 'netns:/b']}"), 4, 19,
 	     "more than one selector is not enforced by this version");
@@ -197,7 +201,8 @@ static void switches_that_are_not_enforced_are_errors_wherever_they_stand(void *
 	says(CNP("p, annotations: {shunt.dev/mode: audit}", API "  ingress: [{}]\n"), 3, 35,
 	     "'shunt.dev/mode' is not enforced by this version");
 	fine("apiVersion: shunt.dev/v1\nkind: Workload\nmetadata: {name: a, labels: {x: y}, "
-	     "annotations: {example.com/note: hello there}}\nspec: {address: 10.0.0.1, labels: {}}\n");
+	     "annotations: {example.com/note: hello there}}\nspec: {address: 10.0.0.1, labels: "
+	     "{}}\n");
 }
 
 static void two_workloads_cannot_be_one_thing(void **state)
@@ -205,8 +210,9 @@ static void two_workloads_cannot_be_one_thing(void **state)
 	(void)state;
 	says(W("{address: 10.0.0.1}") "---\n" W("{address: 10.0.0.2}"), 8, 18,
 	     "Workload default/a exists already, at conf.d/a.yaml:3");
-	says(WORKLOAD("s", "a", "{}") "apiVersion: shunt.dev/v1\nkind: Workload\nmetadata: {name: b}\n"
-				      "spec: {selectors: ['netns:/run/netns/s-a']}\n",
+	says(WORKLOAD("s", "a",
+		      "{}") "apiVersion: shunt.dev/v1\nkind: Workload\nmetadata: {name: b}\n"
+			    "spec: {selectors: ['netns:/run/netns/s-a']}\n",
 	     9, 20, "network namespace /run/netns/s-a is also that of s/a, at conf.d/a.yaml:4");
 	says(W("{address: 10.0.0.1}") "---\napiVersion: shunt.dev/v1\nkind: Workload\n"
 				      "metadata: {name: b}\nspec: {address: '::ffff:10.0.0.1'}\n",
@@ -221,6 +227,51 @@ static void labels_one_level_too_high_are_warned_about(void **state)
 	warns("apiVersion: shunt.dev/v1\nkind: Workload\nmetadata: {name: a, labels: {app: a}}\n"
 	      "spec: {address: 10.0.0.1}\n",
 	      3, "policies select a Workload by spec.labels, not by metadata.labels");
+}
+
+static char *many(size_t n, const char *selector, const char *tail)
+{
+	size_t size = n * 160 + 1000, len = 0;
+	char *text = malloc(size);
+
+	for (size_t i = 0; i < n; i++)
+		len += (size_t)snprintf(text + len, size - len,
+					"apiVersion: shunt.dev/v1\nkind: Workload\n"
+					"metadata: {name: w%zu, namespace: shop}\n"
+					"spec: {labels: {app: a%zu}, %s%zu']}\n---\n",
+					i, i, selector, i);
+	snprintf(text + len, size - len, "%s", tail);
+	return text;
+}
+
+static void more_workloads_than_the_node_has_places_for_are_refused(void **state)
+{
+	char *text = many(WORKLOADS_MAX + 1, "selectors: ['netns:/n/", "");
+	struct loaded l = load(text);
+
+	(void)state;
+	assert_int_equal(l.err, -EINVAL);
+	assert_int_equal(l.f.errors, 1);
+	assert_string_equal(l.f.items[0].text, "more than 16384 workloads on one node");
+	unload(&l);
+	free(text);
+}
+
+static void policies_that_the_kernels_map_has_no_room_for_are_refused(void **state)
+{
+	static const char all[] = CNP("p", "  endpointSelector: {}\n"
+					   "  ingress: [{fromEndpoints: [{}]}]\n");
+	char *text = many(260, "selectors: ['netns:/n/", all);
+	struct loaded l = load(text);
+
+	(void)state;
+	assert_int_equal(l.err, -EINVAL);
+	assert_true(found(&l.f, FINDING_ERROR, 260 * 5 + 1, "more than 65536 entries"));
+	unload(&l);
+	free(text);
+	text = many(260, "addresses: ['fd00::", all); /* remote ones need no entries */
+	fine(text);
+	free(text);
 }
 
 /* ---- kinds ---- */
@@ -271,7 +322,8 @@ static void a_document_needs_a_kind(void **state)
 {
 	(void)state;
 	says("kind: Workload\n", 1, 1,
-	     "a document needs apiVersion (is this shunt.yaml's content? that belongs at the top of "
+	     "a document needs apiVersion (is this shunt.yaml's content? that belongs at the top "
+	     "of "
 	     "the folder)");
 	says("- a\n", 1, 1, "a document must be a mapping with apiVersion and kind");
 }
@@ -317,7 +369,8 @@ static void fields_that_are_not_enforced_are_errors(void **state)
 	says(IN("toPorts: [{rules: {dns: []}}]"), 7, 24, LATER("dns"));
 	says(IN("toPorts: [{rules: {kafka: []}}]"), 7, 24, LATER("kafka"));
 	says(IN("toPorts: [{terminatingTLS: {}}]"), 7, 16, LATER("terminatingTLS"));
-	says(IN("toPorts: [{rules: {http: [{headerMatches: []}]}}]"), 7, 32, LATER("headerMatches"));
+	says(IN("toPorts: [{rules: {http: [{headerMatches: []}]}}]"), 7, 32,
+	     LATER("headerMatches"));
 	says(IN("fromRequires: []"), 7, 5,
 	     "field 'fromRequires' was removed from this kind and is not enforced");
 	says(IN("toPorts: [{ports: [{port: http}]}]"), 7, 31,
@@ -342,8 +395,10 @@ static void an_unknown_field_is_an_error_with_the_nearest_name(void **state)
 	     "unknown field 'fromEndpoint'; did you mean 'fromEndpoints'?");
 	says(IN("toEndpoints: [{}]"), 7, 5,
 	     "unknown field 'toEndpoints'; did you mean 'fromEndpoints'?");
-	says(CNP("p", API "  ingres: [{}]\n"), 6, 3, "unknown field 'ingres'; did you mean 'ingress'?");
-	says(IN("toPorts: [{ports: [{prot: 80}]}]"), 7, 25, "unknown field 'prot'; did you mean 'port'?");
+	says(CNP("p", API "  ingres: [{}]\n"), 6, 3,
+	     "unknown field 'ingres'; did you mean 'ingress'?");
+	says(IN("toPorts: [{ports: [{prot: 80}]}]"), 7, 25,
+	     "unknown field 'prot'; did you mean 'port'?");
 	says(IN("toPorts: [{rules: {http: [{pathh: a}]}}]"), 7, 32,
 	     "unknown field 'pathh'; did you mean 'path'?");
 	says(IN("fromEndpoints: [{matchlabels: {}}]"), 7, 22,
@@ -354,7 +409,8 @@ static void a_rule_that_could_mean_more_than_it_says_is_refused(void **state)
 {
 	(void)state;
 	says(IN("fromEndpoints:"), 7, 5,
-	     "field 'fromEndpoints' has no value; leave it out or give it one ([] is an empty list)");
+	     "field 'fromEndpoints' has no value; leave it out or give it one ([] is an empty "
+	     "list)");
 	says(CNP("p", API "  ingress: []\n"), 6, 3,
 	     "ingress is empty; write '- {}' below it to deny everything that no rule allows, or "
 	     "leave it out");
@@ -364,8 +420,8 @@ static void a_rule_that_could_mean_more_than_it_says_is_refused(void **state)
 	says(CNP("p", "  endpointSelector:\n  ingress: [{}]\n"), 5, 3,
 	     "field 'endpointSelector' has no value; leave it out or give it one ([] is an empty "
 	     "list)");
-	says(IN("toPorts: [{ports: [{port: 80, protocol: TCP}], rules: {http: [{path: ''}]}}]"), 7, 74,
-	     "path is empty; leave it out to allow any");
+	says(IN("toPorts: [{ports: [{port: 80, protocol: TCP}], rules: {http: [{path: ''}]}}]"), 7,
+	     74, "path is empty; leave it out to allow any");
 	says(CNP("p", "  endpointSelector: {matchLabels: {k8s:io.kubernetes.pod.namespace: x}}\n"
 		      "  ingress: [{}]\n"),
 	     5, 69,
@@ -380,14 +436,14 @@ static void a_rule_that_could_mean_more_than_it_says_is_refused(void **state)
 static void expressions_of_selectors_are_checked(void **state)
 {
 	(void)state;
-	says(IN("fromEndpoints: [{matchExpressions: [{key: a, operator: in, values: [b]}]}]"), 7, 60,
-	     "unknown operator 'in'; did you mean 'In'? (In, NotIn, Exists, DoesNotExist)");
+	says(IN("fromEndpoints: [{matchExpressions: [{key: a, operator: in, values: [b]}]}]"), 7,
+	     60, "unknown operator 'in'; did you mean 'In'? (In, NotIn, Exists, DoesNotExist)");
 	says(IN("fromEndpoints: [{matchExpressions: [{key: a, operator: In}]}]"), 7, 60,
 	     "this operator needs values");
 	says(IN("fromEndpoints: [{matchExpressions: [{key: a, operator: In, values: []}]}]"), 7, 72,
 	     "this operator needs values");
-	says(IN("fromEndpoints: [{matchExpressions: [{key: a, operator: Exists, values: [b]}]}]"), 7,
-	     76, "this operator takes no values");
+	says(IN("fromEndpoints: [{matchExpressions: [{key: a, operator: Exists, values: [b]}]}]"),
+	     7, 76, "this operator takes no values");
 	says(IN("fromEndpoints: [{matchExpressions: [{key: a}]}]"), 7, 41,
 	     "an expression needs an operator");
 	says(IN("fromEndpoints: [{matchLabels: {a: true}}]"), 7, 39,
@@ -397,7 +453,8 @@ static void expressions_of_selectors_are_checked(void **state)
 static void ports_are_checked(void **state)
 {
 	(void)state;
-	says(IN("toPorts: [{ports: [{port: 65536}]}]"), 7, 31, "'65536' is not a port (0 to 65535)");
+	says(IN("toPorts: [{ports: [{port: 65536}]}]"), 7, 31,
+	     "'65536' is not a port (0 to 65535)");
 	says(IN("toPorts: [{ports: [{port: '-1'}]}]"), 7, 31,
 	     "named port '-1' is not enforced by this version");
 	says(IN("toPorts: [{ports: [{port: '080'}]}]"), 7, 31, "'080' is not a port (0 to 65535)");
@@ -405,6 +462,12 @@ static void ports_are_checked(void **state)
 	says(IN("toPorts: [{ports: [{port: 1, protocol: TPC}]}]"), 7, 44,
 	     "unknown protocol 'TPC' (TCP or ANY)");
 	says(IN("toPorts: {ports: []}"), 7, 14, "toPorts must be a list");
+	says(IN("toPorts: [{ports: [{}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, "
+		"{}, {}, "
+		"{}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, "
+		"{}, {}, "
+		"{}, {}]}]"),
+	     7, 23, "more than 40 ports in one list");
 }
 
 static void http_rules_ask_for_tcp_ports_with_numbers(void **state)
@@ -421,7 +484,8 @@ static void http_rules_ask_for_tcp_ports_with_numbers(void **state)
 static void patterns_and_headers_are_checked(void **state)
 {
 	(void)state;
-#define HTTP(rule) IN("toPorts: [{ports: [{port: 80, protocol: TCP}], rules: {http: [{" rule "}]}}]")
+#define HTTP(rule)                                                                                 \
+	IN("toPorts: [{ports: [{port: 80, protocol: TCP}], rules: {http: [{" rule "}]}}]")
 	says(HTTP("path: '/a('"), 7, 74, "path '/a(' is not an expression: missing ): /a(");
 	says(HTTP("method: 'a(?=b)'"), 7, 76,
 	     "method 'a(?=b)' is not an expression: invalid perl operator: (?=");
@@ -454,7 +518,8 @@ static void everything_that_is_wrong_is_said_at_once_in_order(void **state)
 	assert_int_equal(l.f.count, 6);
 	assert_string_equal(l.f.items[0].where.file, "shunt.yaml");
 	assert_string_equal(l.f.items[0].text, "unknown option 'workerz'; did you mean 'workers'?");
-	assert_string_equal(l.f.items[1].text, "option 'slots': '3' is not a whole number in range");
+	assert_string_equal(l.f.items[1].text,
+			    "option 'slots': '3' is not a whole number in range");
 	assert_string_equal(l.f.items[2].text, "kind Service is not enforced by this version");
 	assert_string_equal(l.f.items[2].excerpt, "kind: Service");
 	assert_int_equal(l.f.items[3].where.line, 4);
@@ -470,7 +535,8 @@ static void a_terminal_is_not_driven_by_a_document(void **state)
 	(void)state;
 	for (size_t i = 0; i < l.f.count; i++) {
 		assert_null(strchr(l.f.items[i].text, 27));
-		assert_true(l.f.items[i].excerpt == NULL || strpbrk(l.f.items[i].excerpt, "\t\033") == NULL);
+		assert_true(l.f.items[i].excerpt == NULL ||
+			    strpbrk(l.f.items[i].excerpt, "\t\033") == NULL);
 	}
 	unload(&l);
 }
@@ -535,10 +601,11 @@ static void options_have_defaults(void **state)
 
 static void options_are_read(void **state)
 {
-	struct loaded l = load_options(
-		"workers: 3\nslots: 256\neventRate: 7\nconnectTimeout: 500ms\nrequestHeadTimeout: 2m\n"
-		"trustDomain: example.org\nmetrics:\n  address: '[::1]:9'\naccessLog: {path: off, query: "
-		"true}\nonUnavailable: deny\n");
+	struct loaded l = load_options("workers: 3\nslots: 256\neventRate: 7\nconnectTimeout: "
+				       "500ms\nrequestHeadTimeout: 2m\n"
+				       "trustDomain: example.org\nmetrics:\n  address: "
+				       "'[::1]:9'\naccessLog: {path: off, query: "
+				       "true}\nonUnavailable: deny\n");
 	const struct options *o = &l.s.options;
 
 	(void)state;
@@ -582,7 +649,8 @@ static void what_is_wrong_with_an_option_is_said(void **state)
 	option_error("accessLog: {path: log}", "is not an absolute path or off");
 	option_error("accessLog: {query: maybe}", "is not true or false");
 	option_error("trustDomain: Example", "is not lower-case letters");
-	option_error("onUnavailable: allow", "onUnavailable: allow is not enforced by this version");
+	option_error("onUnavailable: allow",
+		     "onUnavailable: allow is not enforced by this version");
 	option_error("onUnavailable: no", "'no' is not deny");
 	option_error("mtls: {mode: STRICT}", "option 'mtls' is not enforced by this version");
 	option_error("readiness: {}", "option 'readiness' is not enforced by this version");
@@ -620,9 +688,10 @@ static void every_option_has_a_default_that_is_valid_and_words(void **state)
 static void every_allocation_may_fail(void **state)
 {
 	static const char text[] = WORKLOADS CNP(
-		"p", API "  ingress:\n  - fromEndpoints: [{matchLabels: {app: frontend}}]\n"
-			 "    toPorts: [{ports: [{port: 80, protocol: TCP}], rules: {http: [{path: /a.b, "
-			 "headers: [X]}]}}]\n  - fromEndpoints: [{}]\n");
+		"p", API
+		"  ingress:\n  - fromEndpoints: [{matchLabels: {app: frontend}}]\n"
+		"    toPorts: [{ports: [{port: 80, protocol: TCP}], rules: {http: [{path: /a.b, "
+		"headers: [X]}]}}]\n  - fromEndpoints: [{}]\n");
 	const struct document_file files[] = {{"shunt.yaml", "workers: 1\n", 11, true},
 					      {"a.yaml", text, sizeof(text) - 1, false}};
 	unsigned n;
@@ -664,6 +733,8 @@ int main(void)
 		cmocka_unit_test(switches_that_are_not_enforced_are_errors_wherever_they_stand),
 		cmocka_unit_test(two_workloads_cannot_be_one_thing),
 		cmocka_unit_test(labels_one_level_too_high_are_warned_about),
+		cmocka_unit_test(more_workloads_than_the_node_has_places_for_are_refused),
+		cmocka_unit_test(policies_that_the_kernels_map_has_no_room_for_are_refused),
 		cmocka_unit_test(a_known_kind_that_is_not_enforced_is_an_error),
 		cmocka_unit_test(a_foreign_kind_is_passed_over_with_a_warning),
 		cmocka_unit_test(a_misspelt_kind_of_ours_is_no_foreign_one),

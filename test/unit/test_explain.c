@@ -67,23 +67,22 @@ static void put(const char *name, const char *text)
 	fclose(f);
 }
 
-static const char policy[] =
-	"apiVersion: cilium.io/v2\n"
-	"kind: CiliumNetworkPolicy\n"
-	"metadata: {name: api-l7, namespace: shop}\n"
-	"spec:\n"
-	"  endpointSelector: {matchLabels: {app: api}}\n"
-	"  ingress:\n"
-	"  - fromEndpoints:\n"
-	"    - matchLabels: {app: web}\n"
-	"    toPorts:\n"
-	"    - ports:\n"
-	"      - {port: '80', protocol: TCP}\n"
-	"      rules:\n"
-	"        http:\n"
-	"        - {method: GET, path: /public/.*}\n"
-	"        - {method: GET, path: /healthz, headers: ['X-Tok: 1']}\n"
-	"  - toPorts: [{ports: [{port: 443}]}]\n";
+static const char policy[] = "apiVersion: cilium.io/v2\n"
+			     "kind: CiliumNetworkPolicy\n"
+			     "metadata: {name: api-l7, namespace: shop}\n"
+			     "spec:\n"
+			     "  endpointSelector: {matchLabels: {app: api}}\n"
+			     "  ingress:\n"
+			     "  - fromEndpoints:\n"
+			     "    - matchLabels: {app: web}\n"
+			     "    toPorts:\n"
+			     "    - ports:\n"
+			     "      - {port: '80', protocol: TCP}\n"
+			     "      rules:\n"
+			     "        http:\n"
+			     "        - {method: GET, path: /public/.*}\n"
+			     "        - {method: GET, path: /healthz, headers: ['X-Tok: 1']}\n"
+			     "  - toPorts: [{ports: [{port: 443}]}]\n";
 
 static const char workloads[] =
 	"apiVersion: shunt.dev/v1\nkind: Workload\nmetadata: {name: web, namespace: shop}\n"
@@ -113,7 +112,7 @@ static int teardown(void **state)
 
 #define EXPLAIN "policy|explain|--config|DIR|--from|shop/web|--to|shop/api:80"
 #define DENIED_403                                                                                 \
-	"DENIED 403  by default-deny (ingress of shop/api selected by CiliumNetworkPolicy "         \
+	"DENIED 403  by default-deny (ingress of shop/api selected by CiliumNetworkPolicy "        \
 	"shop/api-l7, 20-api.yaml:1)\n"
 
 static void an_allowed_request_names_its_rule(void **state)
@@ -134,16 +133,18 @@ static void a_denied_request_names_default_deny_and_the_nearest_rule(void **stat
 	assert_string_equal(out, DENIED_403 "nearest rule: 20-api.yaml:14 allows the path as "
 					    "received, but not its lenient reading /admin\n");
 	assert_int_equal(run(EXPLAIN "|--path|/healthz"), 1);
-	assert_string_equal(out, DENIED_403 "nearest rule: 20-api.yaml:15 header X-Tok is missing\n");
+	assert_string_equal(out,
+			    DENIED_403 "nearest rule: 20-api.yaml:15 header X-Tok is missing\n");
 }
 
 static void a_denied_connection_names_the_peers_or_the_port(void **state)
 {
 	(void)state;
 	assert_int_equal(run("policy|explain|--config|DIR|--from|world|--to|shop/api:80"), 1);
-	assert_string_equal(out, "DENIED ECONNREFUSED  by default-deny (ingress of shop/api selected "
-				 "by CiliumNetworkPolicy shop/api-l7, 20-api.yaml:1)\n"
-				 "nearest rule: 20-api.yaml:16 port 443 ≠ 80\n");
+	assert_string_equal(out,
+			    "DENIED ECONNREFUSED  by default-deny (ingress of shop/api selected "
+			    "by CiliumNetworkPolicy shop/api-l7, 20-api.yaml:1)\n"
+			    "nearest rule: 20-api.yaml:16 port 443 ≠ 80\n");
 }
 
 static void without_a_request_it_says_which_way_the_connection_goes(void **state)
@@ -186,12 +187,23 @@ static void an_unknown_workload_is_wrong_usage_with_the_nearest_name(void **stat
 static void wrong_usage_is_said_and_ends_with_2(void **state)
 {
 	static const char *const lines[] = {
-		"policy", "policy|explain", "policy|explain|--from|a/b", "policy|explan|--from|a/b|--to|c/d:1",
-		EXPLAIN "|-o|yaml", EXPLAIN "|--path|public", EXPLAIN "|--header|x",
-		"policy|explain|--from|a/b|--to|c/d", "policy|explain|--from|a/b|--to|c/d:0",
-		"policy|explain|--from|a/b|--to|c/d:65536", "policy|explain|--from|a/b|--to|c/d: 1",
-		"policy|explain|--nope", "config", "config|valid", "config|validate|a|b",
-		"config|validate|-o|xml|DIR", "config|validate|/nonexistent/shunt",
+		"policy",
+		"policy|explain",
+		"policy|explain|--from|a/b",
+		"policy|explan|--from|a/b|--to|c/d:1",
+		EXPLAIN "|-o|yaml",
+		EXPLAIN "|--path|public",
+		EXPLAIN "|--header|x",
+		"policy|explain|--from|a/b|--to|c/d",
+		"policy|explain|--from|a/b|--to|c/d:0",
+		"policy|explain|--from|a/b|--to|c/d:65536",
+		"policy|explain|--from|a/b|--to|c/d: 1",
+		"policy|explain|--nope",
+		"config",
+		"config|valid",
+		"config|validate|a|b",
+		"config|validate|-o|xml|DIR",
+		"config|validate|/nonexistent/shunt",
 	};
 
 	(void)state;

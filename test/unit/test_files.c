@@ -50,8 +50,8 @@ static int teardown(void **state)
 
 static void yaml_files_are_read_in_the_order_of_their_paths(void **state)
 {
-	static const char *const want[] = {"shunt.yaml", "a.yml", "conf.d/b.yaml", "conf.d/z/a.yaml",
-					   "conf.e.yaml"};
+	static const char *const want[] = {"shunt.yaml", "a.yml", "conf.d/b.yaml",
+					   "conf.d/z/a.yaml", "conf.e.yaml"};
 	struct document_files f;
 	char *error;
 

@@ -93,7 +93,7 @@ static void an_empty_peer_selector_is_the_policys_own_namespace(void **state)
 static void no_peer_list_is_anybody_on_these_ports(void **state)
 {
 	struct loaded l = good(WORKLOADS CNP("p", API "  ingress: [{toPorts: [{ports: [{port: 80}, "
-						  "{port: \"443\", protocol: tcp}]}]}]\n"));
+						      "{port: \"443\", protocol: tcp}]}]}]\n"));
 
 	(void)state;
 	DIRECT(connection(&l, "shop/frontend", "shop/api", 80));
@@ -130,9 +130,9 @@ static void a_peer_selector_means_the_policys_namespace_unless_it_names_another(
 	DENIED(connection(&l, "other/api", "shop/api", 80));
 	unload(&l);
 
-	l = good(WORKLOADS CNP(
-		"p", API "  ingress:\n  - fromEndpoints:\n    - matchExpressions:\n"
-			 "      - {key: io.kubernetes.pod.namespace, operator: Exists}\n"));
+	l = good(WORKLOADS CNP("p", API
+			       "  ingress:\n  - fromEndpoints:\n    - matchExpressions:\n"
+			       "      - {key: io.kubernetes.pod.namespace, operator: Exists}\n"));
 	DIRECT(connection(&l, "shop/frontend", "shop/api", 80));
 	DIRECT(connection(&l, "other/api", "shop/api", 80));
 	DENIED(connection(&l, "world", "shop/api", 80));
@@ -141,9 +141,10 @@ static void a_peer_selector_means_the_policys_namespace_unless_it_names_another(
 
 static void not_in_and_does_not_exist_match_those_without_the_key(void **state)
 {
-	struct loaded l = good(WORKLOADS CNP("p", API "  ingress:\n  - fromEndpoints:\n"
-						  "    - matchExpressions: [{key: app, operator: "
-						  "NotIn, values: [frontend]}]\n"));
+	struct loaded l =
+		good(WORKLOADS CNP("p", API "  ingress:\n  - fromEndpoints:\n"
+					    "    - matchExpressions: [{key: app, operator: "
+					    "NotIn, values: [frontend]}]\n"));
 
 	(void)state;
 	DENIED(connection(&l, "shop/frontend", "shop/api", 80));
@@ -156,15 +157,24 @@ static void not_in_and_does_not_exist_match_those_without_the_key(void **state)
 	DENIED(connection(&l, "shop/frontend", "shop/api", 80));
 	DIRECT(connection(&l, "shop/intruder", "shop/api", 80));
 	unload(&l);
+
+	l = good(WORKLOADS CNP("p", API "  ingress:\n  - fromEndpoints:\n    - matchExpressions: "
+					"[{key: io.kubernetes.pod.namespace, operator: NotIn, "
+					"values: [other]}]\n"));
+	DIRECT(connection(&l, "shop/frontend", "shop/api", 80));
+	DENIED(connection(&l, "other/frontend", "shop/api", 80));
+	DENIED(connection(&l, "world", "shop/api", 80)); /* still no endpoint */
+	unload(&l);
 }
 
 static void all_parts_of_a_selector_must_hold_and_any_selector_of_a_list(void **state)
 {
 	struct loaded l = good(WORKLOADS CNP(
-		"p", API "  ingress:\n  - fromEndpoints:\n"
-			 "    - matchLabels: {any:app: frontend}\n"
-			 "      matchExpressions: [{key: tier, operator: In, values: [db, cache]}]\n"
-			 "    - matchLabels: {role: none}\n"));
+		"p",
+		API "  ingress:\n  - fromEndpoints:\n"
+		    "    - matchLabels: {any:app: frontend}\n"
+		    "      matchExpressions: [{key: tier, operator: In, values: [db, cache]}]\n"
+		    "    - matchLabels: {role: none}\n"));
 
 	(void)state;
 	DENIED(connection(&l, "shop/frontend", "shop/api", 80));
@@ -337,9 +347,9 @@ static void the_prefix_path_without_the_engine_agrees_with_the_engine(void **sta
 	/* `.*` and `(.*)` say the same; only the second needs RE2 to see it. */
 	struct loaded a = good(WORKLOADS CNP("p", HTTP("[{path: /public/.*}]")));
 	struct loaded b = good(WORKLOADS CNP("p", HTTP("[{path: '/public/(.*)'}]")));
-	static const char *const paths[] = {"/public/", "/public", "/public/a", "/public/%0a",
-					    "/public/%c3%a9", "/public/%ff", "/public/%00",
-					    "/public/\xff", "/public/\xc3\xa9", "/publicx/"};
+	static const char *const paths[] = {
+		"/public/",    "/public",     "/public/a",    "/public/%0a",	  "/public/%c3%a9",
+		"/public/%ff", "/public/%00", "/public/\xff", "/public/\xc3\xa9", "/publicx/"};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++)
@@ -365,9 +375,13 @@ static struct decision ask_head(const struct loaded *l, const char *host, const 
 				size_t n)
 {
 	struct flow flow = flow_of(l, "shop/frontend", "shop/api", 80);
-	struct message head = {.method = text_slice("GET"), .target = text_slice("/"),
-			       .path = text_slice("/"), .authority = text_slice(host),
-			       .fields = f, .field_count = n, .version = MESSAGE_HTTP11};
+	struct message head = {.method = text_slice("GET"),
+			       .target = text_slice("/"),
+			       .path = text_slice("/"),
+			       .authority = text_slice(host),
+			       .fields = f,
+			       .field_count = n,
+			       .version = MESSAGE_HTTP11};
 
 	return policy_request(l->s.policy, &flow, &head);
 }
@@ -414,7 +428,8 @@ static void headers_match_by_name_and_exact_value(void **state)
 
 static void all_fields_of_an_http_rule_must_hold(void **state)
 {
-	struct loaded l = good(WORKLOADS CNP("p", HTTP("[{method: GET, path: /a}, {method: PUT}]")));
+	struct loaded l =
+		good(WORKLOADS CNP("p", HTTP("[{method: GET, path: /a}, {method: PUT}]")));
 
 	(void)state;
 	DIRECT(ask(&l, "/a"));
@@ -447,11 +462,13 @@ static void an_empty_list_of_http_rules_allows_all(void **state)
 static void http_rules_hold_for_their_own_peers_and_ports_only(void **state)
 {
 	struct loaded l = good(WORKLOADS CNP(
-		"p", API "  ingress:\n"
-			 "  - fromEndpoints: [{matchLabels: {app: frontend}}]\n"
-			 "    toPorts: [{ports: [{port: 80, protocol: TCP}], rules: {http: [{path: /a}]}}]\n"
-			 "  - fromEndpoints: [{matchLabels: {role: none}}]\n"
-			 "    toPorts: [{ports: [{port: 80, protocol: TCP}], rules: {http: [{path: /b}]}}]\n"));
+		"p", API
+		"  ingress:\n"
+		"  - fromEndpoints: [{matchLabels: {app: frontend}}]\n"
+		"    toPorts: [{ports: [{port: 80, protocol: TCP}], rules: {http: [{path: /a}]}}]\n"
+		"  - fromEndpoints: [{matchLabels: {role: none}}]\n"
+		"    toPorts: [{ports: [{port: 80, protocol: TCP}], rules: {http: [{path: "
+		"/b}]}}]\n"));
 
 	(void)state;
 	DIRECT(ask(&l, "/a"));
@@ -464,15 +481,16 @@ static void http_rules_hold_for_their_own_peers_and_ports_only(void **state)
 
 static void a_plain_allow_beside_http_rules_voids_them_and_is_warned_about(void **state)
 {
-	struct loaded l = good(WORKLOADS CNP(
-		"a", HTTP("[{path: /a}]") "---\n") CNP("b", API "  ingress: [{fromEndpoints: [{}]}]\n"));
+	struct loaded l = good(WORKLOADS CNP("a", HTTP("[{path: /a}]") "---\n")
+				       CNP("b", API "  ingress: [{fromEndpoints: [{}]}]\n"));
 
 	(void)state;
 	DIRECT(connection(&l, "shop/frontend", "shop/api", 80));
 	DIRECT(ask(&l, "/b"));
 	assert_int_equal(l.f.errors, 0);
-	assert_true(found(&l.f, FINDING_WARNING, 34, "shop/a have no effect where shop/b "
-						     "(conf.d/a.yaml:42)"));
+	assert_true(found(&l.f, FINDING_WARNING, 34,
+			  "shop/a have no effect where shop/b "
+			  "(conf.d/a.yaml:42)"));
 	unload(&l);
 }
 
@@ -511,9 +529,9 @@ static void egress_rules_are_asked_for_requests_too(void **state)
 static void a_decision_names_the_http_rule_by_its_line(void **state)
 {
 	struct loaded l = good(WORKLOADS CNP("p", API "  ingress:\n  - toPorts:\n"
-						  "    - ports: [{port: 80, protocol: TCP}]\n"
-						  "      rules:\n        http:\n"
-						  "        - path: /a\n        - path: /b\n"));
+						      "    - ports: [{port: 80, protocol: TCP}]\n"
+						      "      rules:\n        http:\n"
+						      "        - path: /a\n        - path: /b\n"));
 	struct decision d = ask(&l, "/b");
 
 	(void)state;
@@ -652,11 +670,14 @@ static size_t pick(size_t n)
 }
 
 static const char *const selectors[] = {
-	"{}", "{matchLabels: {app: api}}", "{matchLabels: {app: frontend}}",
+	"{}",
+	"{matchLabels: {app: api}}",
+	"{matchLabels: {app: frontend}}",
 	"{matchExpressions: [{key: app, operator: DoesNotExist}]}",
 	"{matchExpressions: [{key: role, operator: NotIn, values: [none]}]}",
 	"{matchLabels: {k8s:io.kubernetes.pod.namespace: other}}",
-	"{matchLabels: {reserved:world: ''}}", "{matchLabels: {reserved:host: ''}}",
+	"{matchLabels: {reserved:world: ''}}",
+	"{matchLabels: {reserved:host: ''}}",
 };
 
 static void random_item(char *out, size_t size, bool in)
@@ -666,7 +687,8 @@ static void random_item(char *out, size_t size, bool in)
 
 	n += (size_t)snprintf(out + n, size - n, "  - {");
 	if (pick(3) > 0) {
-		n += (size_t)snprintf(out + n, size - n, "%s: [", in ? "fromEndpoints" : "toEndpoints");
+		n += (size_t)snprintf(out + n, size - n, "%s: [",
+				      in ? "fromEndpoints" : "toEndpoints");
 		for (size_t i = 0; i < count; i++)
 			n += (size_t)snprintf(out + n, size - n, "%s%s", i == 0 ? "" : ", ",
 					      selectors[pick(8)]);
@@ -714,9 +736,9 @@ static void same_answer(const struct loaded *l, const struct map *m, const char 
 	struct decision d = policy_connection(l->s.policy, &flow);
 	struct policy_entry out = map_lookup(m, flow.src, flow.dst, flow.port, DIRECTION_EGRESS);
 	struct policy_entry in = map_lookup(m, flow.dst, flow.src, flow.port, DIRECTION_INGRESS);
-	uint32_t verdict = out.verdict == VERDICT_DENY || in.verdict == VERDICT_DENY
-				   ? VERDICT_DENY
-				   : out.verdict > in.verdict ? out.verdict : in.verdict;
+	uint32_t verdict = out.verdict == VERDICT_DENY || in.verdict == VERDICT_DENY ? VERDICT_DENY
+			   : out.verdict > in.verdict				     ? out.verdict
+										     : in.verdict;
 
 	if (verdict != d.verdict)
 		fail_msg("%s -> %s:%u: kernel %u, evaluator %u\n%s", from, to, port, verdict,
@@ -729,8 +751,9 @@ static void same_answer(const struct loaded *l, const struct map *m, const char 
 
 static void the_kernels_lookup_answers_what_the_evaluator_answers(void **state)
 {
-	static const char *const names[] = {"shop/frontend", "shop/api",  "shop/intruder",
-					    "other/frontend", "other/api", "host", "world"};
+	static const char *const names[] = {"shop/frontend",  "shop/api",  "shop/intruder",
+					    "other/frontend", "other/api", "host",
+					    "world"};
 	static char text[16384];
 	static struct map m;
 	size_t denied = 0, entries = 0;
@@ -750,8 +773,9 @@ static void the_kernels_lookup_answers_what_the_evaluator_answers(void **state)
 			for (size_t j = 0; j < 7; j++)
 				for (unsigned port = 79; port < 84; port++) {
 					same_answer(&l, &m, names[i], names[j], port, text);
-					denied += connection(&l, names[i], names[j], port).verdict ==
-						  VERDICT_DENY;
+					denied +=
+						connection(&l, names[i], names[j], port).verdict ==
+						VERDICT_DENY;
 				}
 		unload(&l);
 	}
@@ -786,7 +810,8 @@ int main(void)
 		cmocka_unit_test(an_empty_peer_selector_is_the_policys_own_namespace),
 		cmocka_unit_test(no_peer_list_is_anybody_on_these_ports),
 		cmocka_unit_test(port_zero_is_any_port),
-		cmocka_unit_test(a_peer_selector_means_the_policys_namespace_unless_it_names_another),
+		cmocka_unit_test(
+			a_peer_selector_means_the_policys_namespace_unless_it_names_another),
 		cmocka_unit_test(not_in_and_does_not_exist_match_those_without_the_key),
 		cmocka_unit_test(all_parts_of_a_selector_must_hold_and_any_selector_of_a_list),
 		cmocka_unit_test(the_service_account_is_a_label_too),

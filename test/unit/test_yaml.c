@@ -78,18 +78,18 @@ static void how_a_word_was_quoted_is_kept(void **state)
 		const char *text;
 		bool null, boolean, number;
 	} words[] = {
-		{"yes", false, true, false},   {"'yes'", false, false, false},
+		{"yes", false, true, false},	  {"'yes'", false, false, false},
 		{"\"yes\"", false, false, false}, {"No", false, true, false},
-		{"OFF", false, true, false},   {"true", false, true, false},
-		{"y", false, true, false},     {"yess", false, false, false},
-		{"~", true, false, false},     {"null", true, false, false},
-		{"'null'", false, false, false}, {"", true, false, false},
-		{"''", false, false, false},   {"12", false, false, true},
-		{"'12'", false, false, false}, {"-1.5e3", false, false, true},
-		{"0x1f", false, false, true},  {"1_000", false, false, true},
-		{".inf", false, false, true},  {"1.2.3", false, false, false},
-		{"1a", false, false, false},   {"-", false, false, false},
-		{"1e", false, false, false},   {".", false, false, false},
+		{"OFF", false, true, false},	  {"true", false, true, false},
+		{"y", false, true, false},	  {"yess", false, false, false},
+		{"~", true, false, false},	  {"null", true, false, false},
+		{"'null'", false, false, false},  {"", true, false, false},
+		{"''", false, false, false},	  {"12", false, false, true},
+		{"'12'", false, false, false},	  {"-1.5e3", false, false, true},
+		{"0x1f", false, false, true},	  {"1_000", false, false, true},
+		{".inf", false, false, true},	  {"1.2.3", false, false, false},
+		{"1a", false, false, false},	  {"-", false, false, false},
+		{"1e", false, false, false},	  {".", false, false, false},
 	};
 
 	(void)state;
@@ -151,7 +151,8 @@ static void refused(const char *text, size_t left, unsigned line, unsigned colum
 static void a_key_may_occur_once(void **state)
 {
 	(void)state;
-	refused("a: 1\nb: 2\n\"a\": 3\n---\nc: 1\n", 1, 3, 1, "duplicate key 'a', first at t.yaml:1");
+	refused("a: 1\nb: 2\n\"a\": 3\n---\nc: 1\n", 1, 3, 1,
+		"duplicate key 'a', first at t.yaml:1");
 	refused("x: {b: 1, c: 2, b: 3}\n", 0, 1, 17, "duplicate key 'b', first at t.yaml:1");
 }
 
@@ -163,7 +164,8 @@ static void anchors_aliases_and_tags_are_refused_and_never_expanded(void **state
 	refused("b: *x\n---\nc: 1\n", 1, 1, 5,
 		"aliases (*name) are not supported in policy documents");
 	refused("b: !!str x\n", 0, 1, 10, "tags (!name) are not supported in policy documents");
-	refused("&a [*a,*a]: b\n", 0, 1, 4, "anchors (&name) are not supported in policy documents");
+	refused("&a [*a,*a]: b\n", 0, 1, 4,
+		"anchors (&name) are not supported in policy documents");
 }
 
 static void bytes_that_are_no_text_are_refused_before_parsing(void **state)
