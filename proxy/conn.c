@@ -169,10 +169,8 @@ static enum reason reason_of(int err)
 }
 
 /* The codec reads no more of this client. Its goodbye, if it has one, is what is pending. */
-static void conn_fail(struct conn *c, int err)
+static void conn_fail(struct conn *c, enum reason why)
 {
-	enum reason why = reason_of(err);
-
 	if (c->why == REASON_NONE)
 		c->why = why;
 	if (conn_backlog(c) == 0) {
@@ -197,7 +195,7 @@ static void conn_step(struct conn *c, int err)
 	if (c->state != CONN_OPEN)
 		return;
 	if (err != 0)
-		conn_fail(c, err);
+		conn_fail(c, reason_of(err));
 	else if (c->dropped > DRAIN_MAX)
 		conn_close(c, c->why, true);
 }
@@ -274,7 +272,13 @@ static bool conn_wants(struct conn *c)
 
 static void head_expired(struct deadline *d)
 {
-	conn_close(container_of(d, struct conn, head_limit), REASON_HEAD_TIMEOUT, false);
+	struct conn *c = container_of(d, struct conn, head_limit);
+
+	conn_working(c, 0);
+	c->ops->expire(c->codec);
+	conn_fail(c, REASON_HEAD_TIMEOUT);
+	conn_flush(c);
+	conn_settle(c);
 }
 
 static void conn_read(struct conn *c)

@@ -243,7 +243,6 @@ static int exchange_refuse(struct exchange *x, enum reason why)
 	};
 	struct codec_event ev = {.type = CODEC_EV_HEAD, .stream = x->stream, .head = &head};
 	size_t before = conn_backlog(c);
-	bool bodiless = slice_is(x->method, "HEAD");
 	int err;
 
 	x->status = head.status;
@@ -252,12 +251,13 @@ static int exchange_refuse(struct exchange *x, enum reason why)
 	x->response_header_bytes = conn_backlog(c) - before;
 	ev = (struct codec_event){.type = CODEC_EV_BODY, .stream = x->stream};
 	ev.data = (struct slice){text, strlen(text)};
-	if (err == 0 && !bodiless)
+	if (err == 0)
 		err = c->ops->emit(c->codec, &ev);
 	ev.data = (struct slice){"\r\n", 2};
-	if (err == 0 && !bodiless)
+	if (err == 0)
 		err = c->ops->emit(c->codec, &ev);
-	x->response_body_bytes = bodiless ? 0 : (uint64_t)head.content_length;
+	if (!slice_is(x->method, "HEAD")) /* the codec leaves the content of that out */
+		x->response_body_bytes = (uint64_t)head.content_length;
 	ev = (struct codec_event){.type = CODEC_EV_END, .stream = x->stream};
 	return err < 0 ? err : c->ops->emit(c->codec, &ev);
 }

@@ -77,6 +77,10 @@ struct codec_ops {
 	 * the FIN counts after them. */
 	int (*finish)(struct codec *k);
 
+	/* The peer takes too long: refuses the head that it has begun and not finished (408).
+	 * Nothing is read after it, pending() holds the goodbye if there is one. */
+	void (*expire)(struct codec *k);
+
 	/* Pops the oldest event into *ev: true, or false when none is left. Slices in *ev point
 	 * into the bytes last fed or into the codec; both hold until the next feed(), finish(),
 	 * sent() or close(). Drain events before any of these. */

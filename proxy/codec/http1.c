@@ -140,6 +140,14 @@ static bool http1_done(const struct codec *k)
 	return k->last && (!k->owed || k->answer == HTTP1_ENDED);
 }
 
+static void http1_expire(struct codec *k)
+{
+	if (k->phase == HTTP1_HEAD)
+		http1_refuse(k, CODEC_CUT, 408, "the request head did not arrive in time");
+	else
+		k->error = CODEC_CUT;
+}
+
 static struct slice http1_rest(struct codec *k)
 {
 	if (k->phase != HTTP1_TUNNEL)
@@ -153,6 +161,7 @@ const struct codec_ops codec_http1 = {
 	.feed = http1_feed,
 	.full = http1_full,
 	.finish = http1_fin,
+	.expire = http1_expire,
 	.next = http1_next,
 	.emit = http1_emit,
 	.credit = http1_credit,

@@ -627,6 +627,7 @@ int http1_head(struct codec *k, struct slice text, struct message **out)
 		k->last = true;
 	m->content_length = k->length;
 	m->length_given = f.lengths != 0;
+	m->last = k->last;
 	keep_end_to_end(m, (struct field *)m->fields, &f);
 	*out = m;
 	return 0;

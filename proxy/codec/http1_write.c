@@ -257,7 +257,7 @@ static int emit_response(struct codec *k, const struct message *m)
 	struct plan plan = {.m = m, .framing = HTTP1_NO_BODY};
 	bool connected = k->asks == HTTP1_ASKED_CONNECT && m->status / 100 == 2;
 	bool none = m->status == 204 || connected;
-	bool last = k->last;
+	bool last = k->last || m->last;
 	int err;
 
 	if (!k->owed || k->answer != HTTP1_NOT_BEGUN || m->status < 100 || m->status > 599 ||

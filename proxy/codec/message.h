@@ -45,6 +45,9 @@ struct message {
 	 * (chunked, or a response delimited by the end of the connection). */
 	int64_t content_length;
 	bool length_given; /* the head has a Content-Length, were it 0 */
+	bool last; /* nothing follows this message in its connection (Connection: close, an
+		    * answer that the end of the connection delimits): emitted, an answer tells
+		    * its client so too */
 	/* End-to-end fields in order. Connection-specific ones (RFC 9110 7.6.1: Connection and
 	 * what it names, Keep-Alive, Proxy-Connection, TE, Transfer-Encoding, Upgrade) and
 	 * Content-Length are the codec's business: taken out by the parser, written by emit().

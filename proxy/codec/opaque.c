@@ -128,6 +128,11 @@ static bool opaque_done(const struct codec *k)
 	return k->ended;
 }
 
+static void opaque_expire(struct codec *k)
+{
+	(void)k; /* no heads, no limits */
+}
+
 static struct slice opaque_rest(struct codec *k)
 {
 	(void)k;
@@ -140,6 +145,7 @@ const struct codec_ops codec_opaque = {
 	.feed = opaque_feed,
 	.full = opaque_full,
 	.finish = opaque_finish,
+	.expire = opaque_expire,
 	.next = opaque_next,
 	.emit = opaque_emit,
 	.credit = opaque_credit,

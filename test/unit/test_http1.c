@@ -790,6 +790,40 @@ static void a_connection_ends_when_its_client_says_so(void **state)
 	}
 }
 
+static void a_connection_ends_when_the_answer_says_so(void **state)
+{
+	struct message m = answer(200, 0);
+	struct run r;
+
+	(void)state;
+	m.last = true; /* as an upstream that closes had said */
+	begin(&r, GET);
+	emit_head(&r, 1, m);
+	emit_end(&r, 1);
+	run_settle(&r);
+	assert_has(&r.out, "Connection: close\r\n");
+	assert_true(codec_http1.done(r.k));
+	run_close(&r);
+}
+
+static void a_head_that_takes_too_long_is_refused(void **state)
+{
+	struct run r;
+
+	(void)state;
+	begin(&r, "GET / HT");
+	codec_http1.expire(r.k);
+	assert_true(codec_http1.done(r.k));
+	run_settle(&r);
+	assert_has(&r.out, "HTTP/1.1 408 Request Timeout\r\n");
+	run_close(&r);
+
+	begin(&r, ""); /* nothing begun: nothing to say */
+	codec_http1.expire(r.k);
+	assert_int_equal(codec_http1.pending(r.k).len, 0);
+	run_close(&r);
+}
+
 static void after_a_no_to_expect_the_connection_ends(void **state)
 {
 	static const char put[] =
@@ -1121,8 +1155,8 @@ static void an_answer_that_is_passed_on_reads_the_same_before_us(void **state)
 	assert_true(codec_http1.done(up.k));
 	assert_string_equal(down.out.p,
 			    "HTTP/1.1 103 Early\r\nLink: x\r\n\r\n"
-			    "HTTP/1.1 200 Fine\r\nServer: s\r\nTransfer-Encoding: chunked\r\n\r\n"
-			    "3\r\nabc\r\n0\r\nX: y\r\n\r\n");
+			    "HTTP/1.1 200 Fine\r\nServer: s\r\nTransfer-Encoding: chunked\r\n"
+			    "Connection: close\r\n\r\n3\r\nabc\r\n0\r\nX: y\r\n\r\n");
 	read_back(&back, "GET", &down.out);
 	assert_int_equal(back.err, 0);
 	trace_free(&want);
@@ -1506,6 +1540,8 @@ int main(void)
 		cmocka_unit_test(an_interim_answer_decides_nothing),
 		cmocka_unit_test(a_tunnel_begins_after_a_good_answer_to_connect),
 		cmocka_unit_test(a_field_is_found_by_its_name_in_any_case),
+		cmocka_unit_test(a_connection_ends_when_the_answer_says_so),
+		cmocka_unit_test(a_head_that_takes_too_long_is_refused),
 		cmocka_unit_test(each_allocation_that_fails_is_reported),
 		cmocka_unit_test(a_goodbye_that_has_no_room_is_left_out),
 		cmocka_unit_test(once_warm_a_request_needs_no_allocation),
