@@ -288,6 +288,11 @@ static int listen_here(int family)
 		err = bind(fd, (struct sockaddr *)&in, sizeof in);
 	else
 		err = bind(fd, (struct sockaddr *)&in6, sizeof in6);
+	/* A steered connection holds the application's own port in our socket: without this an
+	 * application that restarts would find its address in use. After bind(), so that nobody
+	 * can share ours. */
+	if (err == 0)
+		err = setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
 	if (err == 0)
 		err = listen(fd, BACKLOG);
 	if (err == 0)
