@@ -22,6 +22,14 @@ struct workload_document {
 	struct workload_document *next;
 };
 
+/* A document that was seen. */
+struct named {
+	const char *kind, *name; /* "ns/name" */
+	struct location where;
+	size_t order; /* of reading */
+	struct named *next;
+};
+
 struct load {
 	struct arena arena;
 	struct report report;
@@ -29,11 +37,8 @@ struct load {
 	struct workload_document *workloads, **workload_tail;
 	size_t workload_count;
 	struct rule_set *rules, **rule_tail;
-	struct named { /* documents seen: kind, namespace/name */
-		const char *kind, *name;
-		struct location where;
-		struct named *next;
-	} * names;
+	struct named *names; /* the last one first */
+	size_t name_count;
 	struct location udp; /* the first policy that leaves UDP alone; file NULL: none */
 };
 

@@ -28,7 +28,8 @@ box_up() {
 	PIDS=()
 	DAEMON=
 	trap 'box_down' EXIT
-	trap 'exit 130' INT TERM
+	# A second Ctrl-C must not interrupt the cleaning up.
+	trap 'trap "" INT TERM; exit 130' INT TERM
 	mkdir -p "$BPFFS" "$TMP/config/conf.d"
 	mount -t bpf bpf "$BPFFS"
 	ip netns add "$BOX-node"
@@ -76,6 +77,7 @@ start_in() {
 box_down() {
 	local status=$? pid name
 	trap - EXIT
+	trap '' INT TERM
 	for pid in "${PIDS[@]}"; do
 		kill "$pid" 2>/dev/null
 	done

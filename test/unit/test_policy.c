@@ -105,8 +105,8 @@ static void no_peer_list_is_anybody_on_these_ports(void **state)
 
 static void port_zero_is_any_port(void **state)
 {
-	struct loaded l =
-		good(WORKLOADS CNP("p", API "  ingress: [{toPorts: [{ports: [{port: '0'}]}]}]\n"));
+	struct loaded l = good(WORKLOADS CNP(
+		"p", API "  ingress: [{toPorts: [{ports: [{port: 80}, {port: '0'}]}]}]\n"));
 
 	(void)state;
 	DIRECT(connection(&l, "world", "shop/api", 1234));
@@ -255,6 +255,8 @@ static void several_policies_allow_what_any_of_them_allows(void **state)
 	DIRECT(connection(&l, "world", "shop/api", 80));
 	DENIED(connection(&l, "world", "shop/api", 9));
 	DENIED(connection(&l, "world", "shop/intruder", 9));
+	assert_string_equal(connection(&l, "world", "shop/api", 9).rule->policy,
+			    "shop/a"); /* the first */
 	unload(&l);
 }
 
@@ -591,6 +593,8 @@ static void the_nearest_rule_is_named_with_what_was_in_the_way(void **state)
 	near(&l, "shop/frontend", 80, "PUT", "/x", 41, "header X-A is missing");
 	near(&l, "shop/frontend", 80, "GET", "/public/..%2fadmin", 39,
 	     "allows the path as received, but not its lenient reading /admin");
+	near(&l, "shop/frontend", 80, "DELETE", "/q", 39,
+	     "method GET ≠ DELETE, path /public/.* ≠ /q"); /* of equals the first */
 	near(&l, "shop/frontend", 81, "", "", 36, "port 80 ≠ 81");
 	near(&l, "shop/intruder", 80, "", "", 32, "fromEndpoints do not select shop/intruder");
 	near(&l, "world", 81, "GET", "/", 32, "fromEndpoints do not select world, port 80 ≠ 81");
