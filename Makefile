@@ -140,7 +140,7 @@ $(B)/test/unit/test_%: $(B)/test/unit/test_%.o $(call objects,$(UNIT_HELPERS)) $
 		$(call objects,test/unit/failmalloc.c)) $< $(ARCHIVES) $(B)/libpure.a \
 		$(LLHTTP_OBJS) $(LIBS) -lcmocka -o $@
 
-CORPORA := http1 opaque
+CORPORA := http1 opaque config
 $(B)/test/fuzz/replay_%: test/fuzz/fuzz_codec.c test/fuzz/replay.c $(ARCHIVES) $(LLHTTP_OBJS)
 	@mkdir -p $(@D)
 	$(SAY) LD $@
