@@ -149,9 +149,9 @@ daemon_stop() { # [SIGNAL]
 	[ -n "$DAEMON" ] || return 0
 	kill "-${1:-TERM}" "$DAEMON" 2>/dev/null
 	wait "$DAEMON" 2>/dev/null
-	DAEMON_STATUS=$?
+	local status=$?
 	DAEMON=
-	: >"$TMP/shuntd.log.old"
+	[ "${1:-TERM}" = KILL ] || [ $status -eq 0 ] || echo "shuntd ended with status $status" >>"$TMP/shuntd.log"
 	cat "$TMP/shuntd.log" >>"$TMP/shuntd.log.old"
 	: >"$TMP/shuntd.log"
 }
@@ -278,8 +278,17 @@ check_times() {
 	same "every record's clocks add up exactly ($(wc -l <"$LOG") records)" "" "$bad"
 }
 
+# What a sanitizer or an assertion had to say, of every daemon of this run.
+check_daemon() {
+	[ -n "${BOX:-}" ] || return
+	daemon_stop
+	same "no daemon complained or ended badly" "" \
+		"$(grep -hE -A 12 'Sanitizer|runtime error:|Assertion|ended with status' "$TMP"/shuntd.log* 2>/dev/null | head -n 40)"
+}
+
 finish() {
 	[ -s "$LOG" ] && check_times
+	check_daemon
 	echo "$PASSED passed, $FAILED failed, $SKIPPED skipped"
 	[ "$FAILED" -eq 0 ]
 	exit
