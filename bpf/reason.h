@@ -40,6 +40,8 @@
 	X(40, BAD_REQUEST, "bad_request", "DPE", "the request is malformed or ambiguous")          \
 	X(41, HEAD_TOO_LARGE, "head_too_large", "DPE", "the request head exceeds its limit")       \
 	X(42, HEAD_TIMEOUT, "head_timeout", "DT", "the request head did not arrive in time")       \
+	X(45, REFUSED_BODY, "refused_body", "DPE",                                                 \
+	  "the client went on sending the body of a request that had been refused")                \
 	X(44, NOT_SUPPORTED, "not_supported", "DPE",                                               \
 	  "the request asks for what this version does not do (CONNECT)")                          \
 	X(43, CLIENT_CLOSED, "client_closed", "DC", "the client closed inside a request")          \

@@ -115,8 +115,10 @@ static void linger_expired(struct deadline *d)
 
 /* Everything is said. The client closes next; closing before it would turn what it still
  * sends into an RST that may overtake our last bytes. */
-static void conn_linger(struct conn *c)
+static void conn_linger(struct conn *c, enum reason why)
 {
+	if (c->why == REASON_NONE)
+		c->why = why;
 	if (!c->shut)
 		shutdown(c->io.fd, SHUT_WR);
 	c->shut = true;
@@ -197,7 +199,7 @@ static void conn_step(struct conn *c, int err)
 	if (err != 0)
 		conn_fail(c, reason_of(err));
 	else if (c->dropped > DRAIN_MAX)
-		conn_close(c, c->why, true);
+		conn_close(c, REASON_REFUSED_BODY, true);
 }
 
 /* All that the codec has for the client is written. */
@@ -208,7 +210,8 @@ static void conn_flushed(struct conn *c)
 
 	if (c->ops->done(c->codec)) {
 		if (!tunnel) {
-			conn_linger(c);
+			conn_linger(c, c->fin ? REASON_CLOSED_BY_SOURCE
+					      : REASON_CLOSED_BY_DESTINATION);
 			return;
 		}
 		if (!c->shut)
@@ -220,7 +223,7 @@ static void conn_flushed(struct conn *c)
 	if (c->fin)
 		conn_close(c, REASON_CLOSED_BY_SOURCE, false);
 	else if (c->upstream != NULL && c->upstream->fin)
-		conn_linger(c); /* a kept connection closes when its other leg closes */
+		conn_linger(c, REASON_CLOSED_BY_DESTINATION); /* as its other leg did */
 }
 
 enum written {
@@ -322,6 +325,8 @@ static void conn_turn(struct io *io)
 		conn_mark(c); /* if bytes come now, this is when their message began */
 	conn_working(c, 0);
 	conn_read(c);
+	if (c->state == CONN_OPEN && c->fin && (io->ready & IO_ERROR))
+		conn_close(c, REASON_RESET_BY_SOURCE, true); /* no read would tell any more */
 	if (c->state == CONN_OPEN && c->upstream != NULL)
 		upstream_flush(c->upstream);
 	conn_flush(c);

@@ -65,6 +65,8 @@ static unsigned edges_of(uint32_t events)
 		edges |= IO_READ;
 	if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
 		edges |= IO_WRITE;
+	if (events & EPOLLERR)
+		edges |= IO_ERROR;
 	return edges;
 }
 

@@ -18,6 +18,7 @@
 enum {
 	IO_READ = 1,
 	IO_WRITE = 2,
+	IO_ERROR = 4, /* the peer reset; said also to who reads no more */
 };
 
 #define IO_QUANTUM (128 * 1024) /* what a workload may move in one round */

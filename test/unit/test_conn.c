@@ -1,0 +1,668 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A connection from accept to close, on loopback sockets, in one thread: the test is client
+ * and server, and turns the loop by hand. Neighbours that need a kernel program or a thread
+ * are stood in for by link: original destinations, namespaces, the access log.
+ */
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "config_load.h"
+#include "failmalloc.h"
+#include "proxy/addr.h"
+#include "proxy/conn.h"
+#include "proxy/exchange.h"
+#include "proxy/upstream.h"
+
+/* ---- the neighbours ---- */
+
+#define RECORDS_MAX 64
+
+struct kept {
+	struct record r;
+	char path[64];
+};
+static struct kept kept[RECORDS_MAX];
+static unsigned kept_count;
+static struct endpoint server_at;
+static bool claim_fails;
+static unsigned dials_out; /* taken and not given back */
+
+int origdst_claim(struct worker *w, const struct enrolled *e, enum listener_kind kind, int fd,
+		  struct origdst *out)
+{
+	(void)w;
+	(void)e;
+	(void)kind;
+	(void)fd;
+	*out = (struct origdst){.direction = DIRECTION_EGRESS, .dst = server_at};
+	out->client = (struct endpoint){.ip = addr_from_v4(htonl(0x0a000001)), .family = AF_INET};
+	return claim_fails ? -ENOENT : 0;
+}
+
+void origdst_release(struct origdst *o)
+{
+	(void)o;
+}
+
+int64_t dial_bind(struct worker *w, const struct enrolled *e, int fd,
+		  const struct endpoint *client)
+{
+	(void)w;
+	(void)e;
+	(void)fd;
+	(void)client;
+	dials_out++;
+	return 1;
+}
+
+void dial_release(struct worker *w, int64_t number)
+{
+	(void)w;
+	dials_out -= number >= 0;
+}
+
+int netns_socket(struct netns_pool *p, int family, struct netns_ask *ask)
+{
+	int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	(void)p;
+	(void)ask;
+	return fd < 0 ? -errno : fd;
+}
+
+/* Every record of every test: the clocks add up, and the two sums are what they say. */
+static void check_clocks(const struct record *r)
+{
+	uint64_t proxy = r->t[CLOCK_OF_QUEUE] + r->t[CLOCK_OF_POLICY] + r->t[CLOCK_OF_WORK];
+	uint64_t sum = 0;
+
+	for (int i = 0; i < CLOCK_COUNT; i++)
+		sum += r->t[i];
+	assert_int_equal(record_total(r), sum);
+	assert_int_equal(record_proxy(r), proxy);
+	assert_true(sum < UINT64_C(60000000000)); /* no clock ran backwards */
+}
+
+void access_log_write(struct access_log_writer *w, const struct record *r)
+{
+	struct kept *k = &kept[kept_count];
+
+	(void)w;
+	if (r->type == RECORD_OPENED)
+		return;
+	check_clocks(r);
+	assert_true(kept_count < RECORDS_MAX);
+	k->r = *r;
+	memset(k->path, 0, sizeof k->path);
+	if (r->path.len > 0)
+		memcpy(k->path, r->path.p, r->path.len < 63 ? r->path.len : 63);
+	kept_count++;
+}
+
+struct access_log_writer *access_log_writer(struct access_log *log)
+{
+	(void)log;
+	return NULL;
+}
+
+/* ---- the box ---- */
+
+static const char documents[] =
+	"apiVersion: shunt.dev/v1\nkind: Workload\nmetadata: {name: web, namespace: shop}\n"
+	"spec: {labels: {app: web}, address: 10.0.0.1, selectors: [\"netns:/run/netns/web\"]}\n"
+	"---\n"
+	"apiVersion: shunt.dev/v1\nkind: Workload\nmetadata: {name: api, namespace: shop}\n"
+	"spec: {labels: {app: api}, address: 127.0.0.1, selectors: [\"netns:/run/netns/api\"]}\n"
+	"---\n"
+	"apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\n"
+	"metadata: {name: api, namespace: shop}\n"
+	"spec:\n"
+	"  endpointSelector: {matchLabels: {app: api}}\n"
+	"  ingress:\n"
+	"  - fromEndpoints: [{matchLabels: {app: web}}]\n"
+	"    toPorts:\n"
+	"    - ports: [{port: \"PORT\", protocol: TCP}]\n"
+	"      rules: {http: [{path: \"/ok.*\"}]}\n";
+
+static struct worker worker;
+static struct node node;
+static struct enrolled web, api;
+static struct seat seats[2];
+static struct loaded config;
+static int listener, client, server;
+
+static void seat_init(struct seat *s, struct enrolled *e, uint32_t index, uint32_t identity)
+{
+	*e = (struct enrolled){.index = index, .identity = identity};
+	*s = (struct seat){.worker = &worker, .enrolled = e};
+	share_init(&s->share);
+	list_init(&s->conns);
+	worker.seats[index] = s;
+}
+
+static void listen_on_loopback(void)
+{
+	struct sockaddr_in in = {.sin_family = AF_INET};
+	socklen_t len = sizeof in;
+
+	in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(listener, (struct sockaddr *)&in, sizeof in), 0);
+	assert_int_equal(listen(listener, 8), 0);
+	assert_int_equal(getsockname(listener, (struct sockaddr *)&in, &len), 0);
+	assert_true(endpoint_from_sockaddr(&server_at, (struct sockaddr *)&in));
+}
+
+/* `http`: the rule selects the server's port; else the port is any other one and the stream
+ * is opaque, because nothing selects it once the policy is gone. */
+static void load_config(bool http)
+{
+	char port[8], text[sizeof documents + 8];
+	const char *at = strstr(documents, "PORT");
+
+	snprintf(port, sizeof port, "%u", ntohs(server_at.port));
+	snprintf(text, sizeof text, "%.*s%s%s", (int)(at - documents), documents, port, at + 4);
+	if (!http)
+		*strstr(text, "---\napiVersion: cilium") = '\0';
+	config = load(text);
+	assert_int_equal(config.err, 0);
+}
+
+static void make_view(void)
+{
+	struct directory *d = directory_new();
+	const struct fleet *f = config.s.fleet;
+
+	for (size_t i = 0; i < f->workload_count; i++) {
+		const struct fleet_workload *w = &f->workloads[i];
+		bool is_api = strcmp(w->name, "api") == 0;
+		struct card *card = card_new(w);
+
+		assert_int_equal(directory_add(d, &w->addresses[0], w->identity, is_api, card), 0);
+		card_unref(card);
+		seat_init(&seats[is_api], is_api ? &api : &web, is_api, w->identity);
+	}
+	worker.view = view_new(config.s.policy, d, &config.s.options);
+	directory_unref(d);
+}
+
+static void box_open(bool http)
+{
+	memset(&worker, 0, sizeof worker);
+	kept_count = 0;
+	claim_fails = false;
+	dials_out = 0;
+	node = (struct node){.workers = &worker, .worker_count = 1};
+	worker.node = &node;
+	worker.exchanges.size = sizeof(struct exchange);
+	assert_int_equal(uv_loop_init(&worker.uv), 0);
+	assert_int_equal(io_loop_init(&worker.io), 0);
+	assert_int_equal(deadline_queue_init(&worker.connect_limit, &worker.uv, 5000), 0);
+	assert_int_equal(deadline_queue_init(&worker.head_limit, &worker.uv, 300), 0);
+	assert_int_equal(deadline_queue_init(&worker.linger_limit, &worker.uv, 100), 0);
+	listen_on_loopback();
+	load_config(http);
+	make_view();
+	client = server = -1;
+}
+
+static void turn(int ms)
+{
+	for (int quiet = 0; quiet < 3; quiet++) {
+		assert_true(io_loop_wait(&worker.io, ms) >= 0);
+		uv_update_time(&worker.uv);
+		io_loop_round(&worker.io);
+		uv_run(&worker.uv, UV_RUN_NOWAIT);
+	}
+}
+
+static void box_close(void)
+{
+	if (client >= 0)
+		close(client);
+	if (server >= 0)
+		close(server);
+	close(listener);
+	for (int tries = 0; tries < 200 && !list_empty(&seats[0].conns); tries++)
+		turn(2);
+	assert_true(list_empty(&seats[0].conns)); /* nobody outlives both its peers */
+	assert_int_equal(worker.conns, 0);
+	assert_int_equal(dials_out, 0);
+	deadline_queue_close(&worker.connect_limit);
+	deadline_queue_close(&worker.head_limit);
+	deadline_queue_close(&worker.linger_limit);
+	uv_run(&worker.uv, UV_RUN_DEFAULT);
+	io_loop_close(&worker.io);
+	assert_int_equal(uv_loop_close(&worker.uv), 0);
+	slab_drop(&worker.exchanges);
+	view_unref(worker.view);
+	unload(&config);
+}
+
+/* A client connects, and what it connected to is given to the proxy. */
+static void connect_client(void)
+{
+	struct sockaddr_in in = {.sin_family = AF_INET};
+	socklen_t len = sizeof in;
+	int door = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int fd;
+
+	in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	assert_int_equal(bind(door, (struct sockaddr *)&in, sizeof in), 0);
+	assert_int_equal(listen(door, 1), 0);
+	assert_int_equal(getsockname(door, (struct sockaddr *)&in, &len), 0);
+	client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(connect(client, (struct sockaddr *)&in, len), 0);
+	assert_int_equal(fcntl(client, F_SETFL, O_NONBLOCK), 0);
+	fd = accept4(door, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	assert_true(fd >= 0);
+	close(door);
+	conn_accept(&worker, &seats[0], LISTENER_EGRESS4, fd);
+}
+
+static void say(int fd, const char *text)
+{
+	assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), (ssize_t)strlen(text));
+	turn(2);
+}
+
+static void accept_upstream(void)
+{
+	for (int tries = 0; tries < 100 && server < 0; tries++) {
+		turn(2);
+		server = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	}
+	assert_true(server >= 0);
+}
+
+/* What has arrived at fd, as a string; "" when nothing has, "FIN", "RST". */
+static const char *heard(int fd)
+{
+	static char text[8192];
+	ssize_t n;
+
+	turn(5);
+	n = recv(fd, text, sizeof text - 1, 0);
+	if (n == 0)
+		return "FIN";
+	if (n < 0)
+		return errno == EAGAIN ? "" : "RST";
+	text[n] = '\0';
+	return text;
+}
+
+static void assert_starts(const char *text, const char *start)
+{
+	if (strncmp(text, start, strlen(start)) != 0)
+		fail_msg("expected it to start with %s, got %s", start, text);
+}
+
+static const struct record *newest(enum record_type type)
+{
+	for (unsigned i = kept_count; i-- > 0;)
+		if (kept[i].r.type == type)
+			return &kept[i].r;
+	fail_msg("no such record");
+	return NULL;
+}
+
+#define GET(path) "GET " path " HTTP/1.1\r\nHost: h\r\n\r\n"
+#define OK2 "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+/* ---- the tests ---- */
+
+static void a_request_is_forwarded_answered_and_recorded(void **state)
+{
+	const struct record *r;
+
+	(void)state;
+	box_open(true);
+	connect_client();
+	say(client, GET("/ok"));
+	accept_upstream();
+	assert_starts(heard(server), "GET /ok HTTP/1.1\r\nHost: h\r\n");
+	say(server, OK2);
+	assert_starts(heard(client), "HTTP/1.1 200 OK\r\n");
+	r = newest(RECORD_REQUEST);
+	assert_int_equal(r->status, 200);
+	assert_false(r->denied);
+	assert_int_equal(r->request_header_bytes, strlen(GET("/ok")));
+	assert_int_equal(r->response_body_bytes, 2);
+	close(client);
+	client = -1;
+	turn(5);
+	assert_string_equal(heard(server), "FIN");
+	r = newest(RECORD_CONNECTION);
+	assert_int_equal(r->reason, REASON_CLOSED_BY_SOURCE);
+	assert_int_equal(r->bytes_sent, strlen(GET("/ok")));
+	assert_true(r->has_tcp);
+	box_close();
+}
+
+static void a_refused_request_has_no_upstream_and_leaves_its_siblings_alone(void **state)
+{
+	(void)state;
+	box_open(true);
+	connect_client();
+	say(client, GET("/no") GET("/ok"));
+	accept_upstream();
+	assert_starts(heard(client), "HTTP/1.1 403 Forbidden\r\n");
+	assert_int_equal(kept_count, 1);
+	assert_int_equal(kept[0].r.attempts, 0);
+	assert_int_equal(kept[0].r.reason, REASON_POLICY_L7);
+	assert_true(kept[0].r.denied);
+	assert_starts(heard(server), "GET /ok ");
+	say(server, OK2);
+	assert_starts(heard(client), "HTTP/1.1 200 OK\r\n");
+	say(client, GET("/ok2"));
+	assert_starts(heard(server), "GET /ok2 ");
+	say(server, OK2);
+	assert_starts(heard(client), "HTTP/1.1 200 OK\r\n");
+	assert_true(newest(RECORD_REQUEST)->reused);
+	box_close();
+}
+
+static void a_refused_upload_is_dropped_but_not_for_ever(void **state)
+{
+	static char block[65536];
+
+	(void)state;
+	box_open(true);
+	connect_client();
+	say(client, "POST /no HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\n");
+	assert_starts(heard(client), "HTTP/1.1 403 ");
+	say(client, "body" GET("/no2"));
+	assert_starts(heard(client), "HTTP/1.1 403 ");
+	say(client, "POST /no HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n");
+	assert_starts(heard(client), "HTTP/1.1 403 ");
+	memset(block, 'x', sizeof block);
+	for (int i = 0; i < 20 && send(client, block, sizeof block, MSG_NOSIGNAL) > 0; i++)
+		turn(5);
+	assert_int_equal(errno, ECONNRESET);
+	assert_int_equal(newest(RECORD_CONNECTION)->reason, REASON_REFUSED_BODY);
+	box_close();
+}
+
+static void a_fin_inside_a_request_is_the_clients_end(void **state)
+{
+	(void)state;
+	box_open(true);
+	connect_client();
+	say(client, "GET /ok HTTP/1.1\r\nHo");
+	shutdown(client, SHUT_WR);
+	turn(5);
+	assert_int_equal(newest(RECORD_CONNECTION)->reason, REASON_CLIENT_CLOSED);
+	box_close();
+}
+
+static void an_answer_that_is_cut_is_passed_on_as_cut(void **state)
+{
+	(void)state;
+	box_open(true);
+	connect_client();
+	say(client, GET("/ok"));
+	accept_upstream();
+	heard(server);
+	say(server, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf");
+	assert_starts(heard(client), "HTTP/1.1 200 OK\r\n");
+	close(server);
+	server = -1;
+	assert_string_equal(heard(client), "RST");
+	assert_int_equal(newest(RECORD_REQUEST)->reason, REASON_UPSTREAM_CLOSED);
+	box_close();
+}
+
+static void an_upstream_that_closes_before_its_answer_is_502(void **state)
+{
+	(void)state;
+	box_open(true);
+	connect_client();
+	say(client, GET("/ok"));
+	accept_upstream();
+	heard(server);
+	close(server);
+	server = -1;
+	assert_starts(heard(client), "HTTP/1.1 502 Bad Gateway\r\n");
+	assert_int_equal(newest(RECORD_REQUEST)->reason, REASON_UPSTREAM_CLOSED);
+	say(client, GET("/ok")); /* the connection is good for another */
+	accept_upstream();
+	assert_starts(heard(server), "GET /ok ");
+	say(server, OK2);
+	assert_starts(heard(client), "HTTP/1.1 200 OK\r\n");
+	box_close();
+}
+
+static void an_answer_that_is_no_http_is_502(void **state)
+{
+	(void)state;
+	box_open(true);
+	connect_client();
+	say(client, GET("/ok"));
+	accept_upstream();
+	heard(server);
+	say(server, "SSH-2.0-x\r\n");
+	assert_starts(heard(client), "HTTP/1.1 502 Bad Gateway\r\n");
+	assert_int_equal(newest(RECORD_REQUEST)->reason, REASON_UPSTREAM_PROTOCOL);
+	box_close();
+}
+
+static void a_kept_connection_closes_when_its_other_leg_does(void **state)
+{
+	(void)state;
+	box_open(true);
+	connect_client();
+	say(client, GET("/ok"));
+	accept_upstream();
+	heard(server);
+	say(server, OK2);
+	assert_starts(heard(client), "HTTP/1.1 200 OK\r\n");
+	close(server);
+	server = -1;
+	assert_string_equal(heard(client), "FIN");
+	close(client);
+	client = -1;
+	turn(5);
+	assert_int_equal(newest(RECORD_CONNECTION)->reason, REASON_CLOSED_BY_DESTINATION);
+	box_close();
+}
+
+static void a_head_that_never_ends_is_408(void **state)
+{
+	(void)state;
+	box_open(true);
+	connect_client();
+	say(client, "GET /ok HTTP/1.1\r\n");
+	for (int i = 0; i < 50; i++)
+		turn(10);
+	assert_starts(heard(client), "HTTP/1.1 408 ");
+	assert_int_equal(newest(RECORD_CONNECTION)->reason, REASON_HEAD_TIMEOUT);
+	box_close();
+}
+
+static void whoever_has_no_destination_is_reset(void **state)
+{
+	(void)state;
+	box_open(true);
+	claim_fails = true;
+	connect_client();
+	assert_string_equal(heard(client), "RST");
+	assert_int_equal(newest(RECORD_CONNECTION)->reason, REASON_ORIGDST_UNKNOWN);
+	box_close();
+}
+
+static void an_opaque_stream_half_closes_either_way(void **state)
+{
+	(void)state;
+	for (int first = 0; first < 2; first++) {
+		box_open(false);
+		connect_client();
+		accept_upstream();
+		say(server, "hello"); /* the server speaks first */
+		assert_string_equal(heard(client), "hello");
+		say(client, "hi");
+		assert_string_equal(heard(server), "hi");
+		shutdown(first == 0 ? client : server, SHUT_WR);
+		assert_string_equal(heard(first == 0 ? server : client), "FIN");
+		say(first == 0 ? server : client, "more");
+		assert_string_equal(heard(first == 0 ? client : server), "more");
+		shutdown(first == 0 ? server : client, SHUT_WR);
+		assert_string_equal(heard(first == 0 ? client : server), "FIN");
+		assert_true(list_empty(&seats[0].conns));
+		assert_int_equal(newest(RECORD_CONNECTION)->reason,
+				 first == 0 ? REASON_CLOSED_BY_SOURCE
+					    : REASON_CLOSED_BY_DESTINATION);
+		assert_int_equal(newest(RECORD_CONNECTION)->bytes_sent, first == 0 ? 2 : 6);
+		box_close();
+	}
+}
+
+static void a_delay_lands_in_the_clock_of_its_place(void **state)
+{
+	const struct record *r;
+
+	(void)state;
+	box_open(true);
+	connect_client();
+	say(client, "POST /ok HTTP/1.1\r\nHost: h\r\n");
+	usleep(30000);
+	say(client, "Content-Length: 2\r\n\r\n"); /* t_head */
+	accept_upstream();
+	usleep(40000);
+	say(client, "hi"); /* t_body */
+	usleep(50000);
+	say(server, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"); /* t_wait */
+	usleep(60000);
+	say(server, "ok"); /* t_recv */
+	assert_starts(heard(client), "HTTP/1.1 200 OK\r\n");
+	r = newest(RECORD_REQUEST);
+	assert_in_range(r->t[CLOCK_OF_HEAD], 29000000, 59000000);
+	assert_in_range(r->t[CLOCK_OF_BODY], 39000000, 79000000);
+	assert_in_range(r->t[CLOCK_OF_WAIT], 49000000, 89000000);
+	assert_in_range(r->t[CLOCK_OF_RECV], 59000000, 99000000);
+	assert_in_range(record_proxy(r), 1, 20000000);
+	box_close();
+}
+
+static void a_client_that_does_not_read_shows_in_t_flush_and_holds_back_the_server(void **state)
+{
+	static char block[65536];
+	size_t sent = 0;
+	ssize_t n;
+
+	(void)state;
+	box_open(true);
+	connect_client();
+	say(client, GET("/ok"));
+	accept_upstream();
+	heard(server);
+	say(server, "HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n");
+	for (int stuck = 0; stuck < 5;) {
+		n = send(server, block, sizeof block, MSG_NOSIGNAL);
+		stuck = n < 0 ? stuck + 1 : 0;
+		sent += n > 0 ? (size_t)n : 0;
+		turn(2);
+	}
+	assert_true(sent < 20000000); /* kernel buffers, not ours */
+	assert_true(conn_backlog(container_of(seats[0].conns.next, struct conn, link)) <=
+		    BACKLOG_HIGH + WORKER_READ_SIZE + 1024);
+	usleep(50000);
+	turn(2);
+	while ((n = recv(client, block, sizeof block, 0)) > 0)
+		turn(1); /* it reads again: the server is let go on */
+	assert_true(send(server, block, sizeof block, MSG_NOSIGNAL) > 0);
+	close(client); /* a FIN first; what still comes for it is answered by an RST */
+	client = -1;
+	turn(5);
+	(void)!send(server, block, sizeof block, MSG_NOSIGNAL);
+	/* Its window may be shut: then the RST waits for a probe of the kernel's. */
+	for (int tries = 0; tries < 300 && !list_empty(&seats[0].conns); tries++)
+		turn(5);
+	assert_true(list_empty(&seats[0].conns));
+	assert_int_equal(newest(RECORD_REQUEST)->reason, REASON_RESET_BY_SOURCE);
+	assert_true(newest(RECORD_REQUEST)->t[CLOCK_OF_FLUSH] > 45000000);
+	box_close();
+}
+
+static unsigned open_descriptors(void)
+{
+	DIR *d = opendir("/proc/self/fd");
+	unsigned n = 0;
+
+	while (readdir(d) != NULL)
+		n++;
+	closedir(d);
+	return n;
+}
+
+/* Two requests on one connection; tolerant of every refusal. */
+static void scenario(bool http)
+{
+	char text[4096];
+
+	connect_client();
+	(void)!send(client, GET("/ok") GET("/no"), strlen(GET("/ok") GET("/no")), MSG_NOSIGNAL);
+	for (int i = 0; i < 20; i++) {
+		turn(0);
+		if (server < 0)
+			server = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (server >= 0 && recv(server, text, sizeof text, 0) > 0)
+			(void)!send(server, OK2, strlen(OK2), MSG_NOSIGNAL);
+		if (recv(client, text, sizeof text, 0) == 0)
+			break;
+	}
+	if (!http)
+		shutdown(client, SHUT_WR);
+	turn(1);
+}
+
+static void each_allocation_that_fails_ends_in_an_answer_or_a_close(void **state)
+{
+	unsigned before = open_descriptors();
+
+	(void)state;
+	for (int http = 0; http < 2; http++)
+		for (unsigned n = 1;; n++) {
+			bool hit;
+
+			box_open(http);
+			failmalloc_at(n);
+			scenario(http);
+			hit = failmalloc_hit();
+			failmalloc_at(0);
+			box_close(); /* asserts that nothing is left */
+			assert_int_equal(open_descriptors(), before);
+			if (!hit) {
+				assert_true(n > 5);
+				break;
+			}
+		}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_request_is_forwarded_answered_and_recorded),
+		cmocka_unit_test(a_refused_request_has_no_upstream_and_leaves_its_siblings_alone),
+		cmocka_unit_test(a_refused_upload_is_dropped_but_not_for_ever),
+		cmocka_unit_test(a_fin_inside_a_request_is_the_clients_end),
+		cmocka_unit_test(an_answer_that_is_cut_is_passed_on_as_cut),
+		cmocka_unit_test(an_upstream_that_closes_before_its_answer_is_502),
+		cmocka_unit_test(an_answer_that_is_no_http_is_502),
+		cmocka_unit_test(a_kept_connection_closes_when_its_other_leg_does),
+		cmocka_unit_test(a_head_that_never_ends_is_408),
+		cmocka_unit_test(whoever_has_no_destination_is_reset),
+		cmocka_unit_test(an_opaque_stream_half_closes_either_way),
+		cmocka_unit_test(a_delay_lands_in_the_clock_of_its_place),
+		cmocka_unit_test(
+			a_client_that_does_not_read_shows_in_t_flush_and_holds_back_the_server),
+		cmocka_unit_test(each_allocation_that_fails_ends_in_an_answer_or_a_close),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
