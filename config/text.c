@@ -95,11 +95,6 @@ void text_add_char(struct text *t, char c)
 	text_add_n(t, &c, 1);
 }
 
-void text_add_unsigned(struct text *t, uint64_t n)
-{
-	text_add_number(t, n);
-}
-
 void text_add_signed(struct text *t, int64_t n)
 {
 	if (n < 0)

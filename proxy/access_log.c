@@ -21,6 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "proxy/cgroup.h"
 #include "proxy/log.h"
 #include "proxy/metrics.h"
 #include "proxy/ring.h"
@@ -309,6 +310,8 @@ static void take_record(struct access_log *log, const void *from, size_t len)
 		metrics_count(log->metrics, &r);
 	if (r.type == RECORD_OPENED)
 		return;
+	if (r.cgroup_id != 0) /* here and not in the worker: it takes system calls */
+		r.cgroup = cgroup_path(r.cgroup_id);
 	l = render(log, &r);
 	if (l == NULL) {
 		atomic_fetch_add_explicit(&log->dropped, 1, memory_order_relaxed);

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 static char own[PATH_MAX]; /* the folder; empty while not in it */
+static char mount_point[PATH_MAX];
 static char origin[PATH_MAX]; /* cgroup.procs of where we came from */
 
 int cgroup_find_root(char *path, size_t size)
@@ -86,6 +87,55 @@ static int holds_only_us(const char *procs)
 	return err;
 }
 
+#define PATHS_KEPT 64
+
+/* kernfs gives file handles out that are the cgroup's id. */
+static size_t path_ask(uint64_t id, char *path, size_t size)
+{
+	static const int fileid_kernfs = 0xfe;
+	union {
+		struct file_handle handle;
+		char room[sizeof(struct file_handle) + sizeof id];
+	} h = {.handle = {.handle_bytes = sizeof id, .handle_type = fileid_kernfs}};
+	char link[64], found[PATH_MAX];
+	size_t skip = strlen(mount_point);
+	ssize_t n = -1;
+	int root = open(mount_point, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd;
+
+	if (root < 0)
+		return 0;
+	memcpy(h.handle.f_handle, &id, sizeof id);
+	fd = open_by_handle_at(root, &h.handle, O_PATH | O_CLOEXEC);
+	close(root);
+	if (fd < 0)
+		return 0;
+	snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+	n = readlink(link, found, sizeof found - 1);
+	close(fd);
+	if (n < (ssize_t)skip || strncmp(found, mount_point, skip) != 0)
+		return 0;
+	found[n] = '\0';
+	snprintf(path, size, "%s", found[skip] ? found + skip : "/");
+	return strlen(path);
+}
+
+struct slice cgroup_path(uint64_t id)
+{
+	static struct {
+		uint64_t id;
+		char path[256];
+		size_t len;
+	} kept[PATHS_KEPT];
+	size_t i = id % PATHS_KEPT;
+
+	if (kept[i].id != id || kept[i].len == 0) {
+		kept[i].id = id;
+		kept[i].len = path_ask(id, kept[i].path, sizeof kept[i].path);
+	}
+	return (struct slice){kept[i].path, kept[i].len};
+}
+
 int cgroup_enter(const char *root, const char *name, uint64_t *id)
 {
 	char procs[PATH_MAX + 16];
@@ -93,6 +143,7 @@ int cgroup_enter(const char *root, const char *name, uint64_t *id)
 	int err;
 
 	remember_origin(root);
+	snprintf(mount_point, sizeof mount_point, "%s", root);
 	if (snprintf(own, sizeof own, "%s/shunt-%s", root, name) >= (int)sizeof own)
 		return -ENAMETOOLONG;
 	if (mkdir(own, 0755) < 0 && errno != EEXIST)

@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "proxy/codec/message.h"
+
 /* Where cgroup2 is mounted, from /proc/self/mountinfo (a hybrid host has it elsewhere than
  * at /sys/fs/cgroup). 0 or -ENOENT. */
 __attribute__((warn_unused_result)) int cgroup_find_root(char *path, size_t size);
@@ -17,6 +19,11 @@ __attribute__((warn_unused_result)) int cgroup_find_root(char *path, size_t size
  * it. *id is what bpf_get_current_cgroup_id() says there. */
 __attribute__((warn_unused_result)) int cgroup_enter(const char *root, const char *name,
 						     uint64_t *id);
+/* The path of the cgroup with this id, below the root that cgroup_enter() was given ("/" for
+ * the root itself); empty when it is gone or cannot be asked. Answers are kept. One thread;
+ * valid until the next call. */
+struct slice cgroup_path(uint64_t id);
+
 /* Back to where the process came from; removes the cgroup if that leaves it empty. */
 void cgroup_leave(void);
 

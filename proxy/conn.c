@@ -341,21 +341,21 @@ void conn_mark(struct conn *c)
 	c->mark_at = c->watch.since;
 }
 
-/* Who speaks with whom, by the view of this moment. */
-static void conn_identify(struct conn *c)
+void conn_identify(struct conn *c)
 {
 	const struct view *view = c->worker->view;
-	const struct enrolled *own = c->seat->enrolled;
+	struct directory_entry *own;
 
+	if (c->identified_by == view->serial)
+		return;
+	c->identified_by = view->serial;
+	card_unref(c->src.card);
+	card_unref(c->dst.card);
 	c->src = directory_find(view->directory, &c->origdst.client.ip);
 	c->dst = directory_find(view->directory, &c->origdst.dst.ip);
-	if (c->origdst.direction == DIRECTION_EGRESS) {
-		c->src.identity = own->identity; /* by its namespace, whatever its address */
-		c->src.index = own->index;
-	} else {
-		c->dst.identity = own->identity;
-		c->dst.index = own->index;
-	}
+	/* Our own end is known by its namespace, whatever its address. */
+	own = c->origdst.direction == DIRECTION_EGRESS ? &c->src : &c->dst;
+	*own = directory_local(view->directory, c->seat->enrolled->index);
 	card_ref(c->src.card);
 	card_ref(c->dst.card);
 	c->flow = (struct flow){c->src.identity, c->dst.identity, ntohs(c->origdst.dst.port)};

@@ -39,7 +39,8 @@ struct conn {
 	bool shut; /* ours was sent */
 
 	struct origdst origdst;
-	struct flow flow;
+	struct flow flow; /* by the view of this serial */
+	uint64_t identified_by;
 	struct directory_entry src; /* cards are this conn's references */
 	struct directory_entry dst;
 	bool denied; /* as a connection */
@@ -69,6 +70,10 @@ struct conn {
 
 /* Takes over an accepted socket. */
 void conn_accept(struct worker *w, struct seat *seat, enum listener_kind kind, int fd);
+
+/* Looks up again who speaks with whom if the worker's view is another one by now: a kept
+ * connection is judged by the labels of today. */
+void conn_identify(struct conn *c);
 
 /* The one end; idempotent, the first reason wins. `reset`: RST instead of FIN. */
 void conn_close(struct conn *c, enum reason why, bool reset);

@@ -37,6 +37,8 @@ static int add_workload(const struct control *c, struct directory *d,
 	struct card *card = card_new(w);
 	int err = card ? 0 : -ENOMEM;
 
+	if (m != NULL && err == 0)
+		err = directory_add_local(d, index, w->identity, card);
 	for (size_t i = 0; i < w->address_count && err == 0; i++)
 		err = directory_add(d, &w->addresses[i], w->identity, index, card);
 	for (unsigned i = 0; m != NULL && i < m->address_count && err == 0; i++)
@@ -324,6 +326,7 @@ static void event_take(void *arg, const struct event *e)
 		.accel = slice_of("none"),
 		.pid = e->pid,
 		.comm = {e->comm, strnlen(e->comm, sizeof e->comm)},
+		.cgroup_id = e->cgroup,
 		.errno_value = (int)e->errno_value,
 		.suppressed = e->suppressed,
 	};

@@ -165,7 +165,6 @@ static int enroll_one(struct enrollment *e, struct node *node, const struct flee
 	}
 	m->enrolled.index = index;
 	m->enrolled.generation = ++e->generations[index];
-	m->enrolled.identity = w->identity;
 	member_addresses(m, w);
 	s.enrolled = &m->enrolled;
 	workers_call(node, seat_open_call, &s);
@@ -230,7 +229,7 @@ static struct workload kernel_workload(const struct member *m)
 	return (struct workload){
 		.index = m->enrolled.index,
 		.generation = m->enrolled.generation,
-		.identity = m->enrolled.identity,
+		.identity = m->identity,
 		.flags = WORKLOAD_EGRESS | WORKLOAD_INGRESS,
 		.ip4 = m->enrolled.ip4,
 		.ip6 = m->enrolled.ip6,
@@ -260,9 +259,9 @@ void enroll_capture(struct enrollment *e, struct loader *l, const struct fleet *
 		const struct fleet_workload *w = &fleet->workloads[i];
 		struct member *m = w->netns ? enroll_find(e, w) : NULL;
 
-		if (m == NULL || (m->captured && m->enrolled.identity == w->identity))
+		if (m == NULL || (m->captured && m->identity == w->identity))
 			continue;
-		__atomic_store_n(&m->enrolled.identity, w->identity, __ATOMIC_RELAXED);
+		m->identity = w->identity;
 		if (member_capture(m, l) < 0)
 			log_errx("workload %s/%s: not captured: %s", m->namespace, m->name,
 				 loader_error(l));

@@ -24,6 +24,7 @@ struct member {
 	ino_t inode;
 	struct addr16 addresses[OWN_ADDRESSES_MAX]; /* found in the namespace */
 	unsigned address_count;
+	uint32_t identity; /* as the kernel has it */
 	bool captured; /* the kernel has it */
 };
 

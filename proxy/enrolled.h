@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A local workload as the proxy holds it: its namespace, its listeners, its pool of sockets.
+ * Who it is (identity, names) is the view's to say: directory_local() by its index.
  * Made and ended by the control thread (control.c); workers only read it, and it outlives
  * every seat that names it.
  */
@@ -13,7 +14,6 @@
 struct enrolled {
 	uint32_t index; /* as in struct workload */
 	uint32_t generation;
-	uint32_t identity;
 	uint64_t netns; /* cookie */
 	int netns_fd;
 	int listeners[LISTENER_KINDS]; /* -1 where IPv6 is off */

@@ -73,6 +73,7 @@ static enum reason exchange_judge(struct exchange *x, const struct message *head
 	if (slice_is(head->method, "CONNECT"))
 		return REASON_NOT_SUPPORTED;
 	stopwatch_run(&c->watch, CLOCK_OF_POLICY, io_now());
+	conn_identify(c);
 	x->decision = policy_request(x->policy, &c->flow, head);
 	stopwatch_run(&c->watch, CLOCK_OF_WORK, io_now());
 	return x->decision.verdict == VERDICT_DENY ? x->decision.reason : REASON_NONE;

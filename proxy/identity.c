@@ -96,7 +96,11 @@ struct row {
 struct directory {
 	atomic_uint refs;
 	struct row *rows;
+	struct directory_entry *local; /* by index */
+	uint32_t local_count;
 };
+
+static const struct directory_entry nobody = {IDENTITY_WORLD, DIRECTORY_NOT_LOCAL, NULL};
 
 struct directory *directory_new(void)
 {
@@ -125,6 +129,9 @@ void directory_unref(struct directory *d)
 		card_unref(row->entry.card);
 		free(row);
 	}
+	for (uint32_t i = 0; i < d->local_count; i++)
+		card_unref(d->local[i].card);
+	free(d->local);
 	free(d);
 }
 
@@ -156,13 +163,35 @@ int directory_add(struct directory *d, const struct addr16 *ip, uint32_t identit
 	return -ENOMEM;
 }
 
+int directory_add_local(struct directory *d, uint32_t index, uint32_t identity,
+			struct card *card)
+{
+	if (index >= d->local_count) {
+		struct directory_entry *grown =
+			realloc(d->local, (index + 1) * sizeof *d->local);
+
+		if (grown == NULL)
+			return -ENOMEM;
+		d->local = grown;
+		while (d->local_count <= index)
+			d->local[d->local_count++] = nobody;
+	}
+	d->local[index] = (struct directory_entry){identity, index, card_ref(card)};
+	return 0;
+}
+
+struct directory_entry directory_local(const struct directory *d, uint32_t index)
+{
+	return index < d->local_count ? d->local[index] : nobody;
+}
+
 struct directory_entry directory_find(const struct directory *d, const struct addr16 *ip)
 {
 	const struct row *row = row_find(d, ip);
 
 	if (row != NULL)
 		return row->entry;
-	return (struct directory_entry){IDENTITY_WORLD, DIRECTORY_NOT_LOCAL, NULL};
+	return nobody;
 }
 
 void directory_each(const struct directory *d,

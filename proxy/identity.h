@@ -39,6 +39,13 @@ __attribute__((warn_unused_result)) int directory_add(struct directory *d, const
 						      uint32_t identity, uint32_t index,
 						      struct card *card);
 
+/* The local workload of this index, under whatever address it speaks. Before the directory
+ * is shared; as directory_add() otherwise. */
+__attribute__((warn_unused_result)) int directory_add_local(struct directory *d, uint32_t index,
+							    uint32_t identity, struct card *card);
+/* IDENTITY_WORLD's where no workload has this index. */
+struct directory_entry directory_local(const struct directory *d, uint32_t index);
+
 /* Never fails: an address that nobody is known to hold is IDENTITY_WORLD's. */
 struct directory_entry directory_find(const struct directory *d, const struct addr16 *ip);
 

@@ -80,7 +80,8 @@ struct record {
 
 	uint32_t pid; /* 0: not known */
 	struct slice comm;
-	struct slice cgroup;
+	struct slice cgroup; /* its path below the root of cgroup2 */
+	uint64_t cgroup_id; /* what the path is found by, later: see access_log.c; 0: not known */
 	int errno_value; /* kernel denials; 0: none */
 	uint32_t suppressed; /* kernel denials */
 

@@ -125,6 +125,7 @@ static void record_caller(struct record *r, const struct slot *s)
 	if (s == NULL)
 		return;
 	r->pid = s->pid;
+	r->cgroup_id = s->cgroup;
 	r->comm = (struct slice){s->comm, strnlen(s->comm, sizeof s->comm)};
 }
 
@@ -164,6 +165,6 @@ char *rule_place(const struct policy_rule *rule)
 
 	text_add(&t, rule->where.file);
 	text_add_char(&t, ':');
-	text_add_unsigned(&t, rule->where.line);
+	text_add_number(&t, rule->where.line);
 	return text_take(&t);
 }

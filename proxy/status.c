@@ -171,8 +171,9 @@ static void say_refused(struct object *list, const struct control *c)
 	for (unsigned i = 0; i < REASON_MAX; i++)
 		all += counts[i];
 	text_add_number(&t, all);
-	text_add(&t, " connections refused by the kernel since its programs were loaded");
-	subsystem(list, "onUnavailable", "ok", &t, NULL);
+	text_add(&t, " connections refused by the kernel since its programs were loaded; "
+		     "onUnavailable: deny");
+	subsystem(list, "refusals", "ok", &t, NULL);
 }
 
 /* ---- workloads ---- */
@@ -204,7 +205,7 @@ static void workload(struct object *list, const char *namespace, const char *nam
 	put_string(&o, "state", m == NULL ? "absent" : m->captured ? "captured" : "failed");
 	put_string(&o, "onUnavailable", "deny");
 	if (m != NULL) {
-		put_number(&o, "identity", m->enrolled.identity);
+		put_number(&o, "identity", m->identity);
 		put_addresses(&o, m);
 		put_string(&o, "families", m->enrolled.listeners[LISTENER_EGRESS6] >= 0
 						   ? "IPv4, IPv6"

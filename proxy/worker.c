@@ -4,8 +4,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "proxy/exchange.h"
@@ -16,10 +18,12 @@
 struct view *view_new(struct policy *policy, struct directory *directory,
 		      const struct options *options)
 {
+	static _Atomic uint64_t serials;
 	struct view *v = calloc(1, sizeof *v);
 
 	if (v == NULL)
 		return NULL;
+	v->serial = ++serials;
 	atomic_init(&v->refs, 1);
 	v->policy = policy_ref(policy);
 	v->directory = directory_ref(directory);
@@ -104,10 +108,24 @@ static void worker_end(struct worker *w)
 	close(w->reserve);
 }
 
+/* Workers parse what peers send: they keep no capability (per thread; sockets inside other
+ * namespaces come from the helper thread). */
+static void drop_capabilities(void)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {{0}};
+
+	if (syscall(SYS_capset, &header, none) < 0) {
+		log_err("a worker cannot give up its capabilities");
+		abort();
+	}
+}
+
 static void *worker_main(void *arg)
 {
 	struct worker *w = arg;
 
+	drop_capabilities();
 	worker_loop(w);
 	worker_end(w);
 	return NULL;

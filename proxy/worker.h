@@ -25,6 +25,7 @@
 /* What a worker judges by. Immutable, counted; swapped between two rounds. */
 struct view {
 	atomic_uint refs;
+	uint64_t serial; /* of no other view, ever */
 	struct policy *policy;
 	struct directory *directory;
 	struct options options;

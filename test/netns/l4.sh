@@ -33,7 +33,7 @@ for a in 10.78.0.12 fd00:78::12; do
 	same "getpeername of a captured socket is what was dialled ($a)" "connected True" "$(connects frontend $a 80)"
 done
 recorded "the kernel's refusal names process and rule" \
-	'.verdict == "denied" and .reason == "policy_l4" and .errno == "ECONNREFUSED" and .comm == "python3" and .pid > 0 and .policy == "shop/api" and (.rule | startswith("conf.d/20-policy.yaml:"))'
+	'.verdict == "denied" and .reason == "policy_l4" and .errno == "ECONNREFUSED" and .comm == "python3" and .pid > 0 and (.cgroup | startswith("/")) and .policy == "shop/api" and (.rule | startswith("conf.d/20-policy.yaml:"))'
 recorded "the refusal of an outsider is inbound" '.verdict == "denied" and .direction == "inbound" and .reason == "policy_l4"'
 same "refusals are counted" 1 "$(($(metric 'shunt_kernel_denials_total{reason="policy_l4"}') >= 8))"
 

@@ -77,7 +77,25 @@ for how in KILL TERM; do
 	same "... and refuses again" 403 "$(curl_from frontend http://10.78.0.12/private)"
 	same "... over IPv6 too" 200 "$(curl_from frontend 'http://[fd00:78::12]/public/a')"
 done
-recorded "refusals in the daemon's absence are counted when it is back, or recorded" '.status == 200'
+recorded "a refusal in the daemon's absence is recorded when it is back" \
+	'.reason == "daemon_away" and .errno == "ECONNREFUSED" and .comm == "curl" and ."src.workload" == "frontend"'
+holds "... and counted" bash -c "nsenter --net=/run/netns/$BOX-node curl -s http://127.0.0.1:15020/metrics | grep -q '^shunt_kernel_denials_total{reason=\"daemon_away\"} [1-9]'"
+
+# Other labels: a kept connection is judged by those of today.
+coproc RELABELLED { in_ns frontend python3 -c "$keep"; }
+read -r first <&"${RELABELLED[0]}"
+sed -i 's/app: frontend/app: stranger/' "$TMP/config/conf.d/10-workloads.yaml"
+shunt_ reload >/dev/null
+echo >&"${RELABELLED[1]}"
+read -r second <&"${RELABELLED[0]}"
+echo >&"${RELABELLED[1]}"
+same "a kept connection of a workload with other labels is refused" "200 403 403 403" "$first $second"
+in_ns frontend curl -s -m 5 http://10.78.0.12/public/a >/dev/null
+same "... and its new ones in the kernel" 7 $?
+sed -i 's/app: stranger/app: frontend/' "$TMP/config/conf.d/10-workloads.yaml"
+shunt_ reload >/dev/null
+same "... until it has its labels again" 200 "$(curl_from frontend http://10.78.0.12/public/a)"
+kill "$RELABELLED_PID" 2>/dev/null
 
 # A namespace that comes later, goes, and comes again.
 cat >>"$TMP/config/conf.d/10-workloads.yaml" <<DOC

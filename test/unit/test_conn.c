@@ -137,9 +137,9 @@ static struct seat seats[2];
 static struct loaded config;
 static int listener, client, server;
 
-static void seat_init(struct seat *s, struct enrolled *e, uint32_t index, uint32_t identity)
+static void seat_init(struct seat *s, struct enrolled *e, uint32_t index)
 {
-	*e = (struct enrolled){.index = index, .identity = identity};
+	*e = (struct enrolled){.index = index};
 	*s = (struct seat){.worker = &worker, .enrolled = e};
 	share_init(&s->share);
 	list_init(&s->conns);
@@ -184,9 +184,10 @@ static void make_view(void)
 		bool is_api = strcmp(w->name, "api") == 0;
 		struct card *card = card_new(w);
 
+		assert_int_equal(directory_add_local(d, is_api, w->identity, card), 0);
 		assert_int_equal(directory_add(d, &w->addresses[0], w->identity, is_api, card), 0);
 		card_unref(card);
-		seat_init(&seats[is_api], is_api ? &api : &web, is_api, w->identity);
+		seat_init(&seats[is_api], is_api ? &api : &web, is_api);
 	}
 	worker.view = view_new(config.s.policy, d, &config.s.options);
 	directory_unref(d);
