@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "proxy/addr.h"
 #include "proxy/exchange.h"
 #include "proxy/log.h"
 #include "proxy/recorder.h"
@@ -356,6 +357,8 @@ void conn_identify(struct conn *c)
 	/* Our own end is known by its namespace, whatever its address. */
 	own = c->origdst.direction == DIRECTION_EGRESS ? &c->src : &c->dst;
 	*own = directory_local(view->directory, c->seat->enrolled->index);
+	if (own == &c->src && addr_is_loopback(&c->origdst.client.ip) && !addr_is_zero(&own->ip4))
+		c->origdst.client.ip = own->ip4; /* the destination shall see the workload */
 	card_ref(c->src.card);
 	card_ref(c->dst.card);
 	c->flow = (struct flow){c->src.identity, c->dst.identity, ntohs(c->origdst.dst.port)};

@@ -38,7 +38,7 @@ static int add_workload(const struct control *c, struct directory *d,
 	int err = card ? 0 : -ENOMEM;
 
 	if (m != NULL && err == 0)
-		err = directory_add_local(d, index, w->identity, card);
+		err = directory_add_local(d, index, w->identity, &m->ip4, card);
 	for (size_t i = 0; i < w->address_count && err == 0; i++)
 		err = directory_add(d, &w->addresses[i], w->identity, index, card);
 	for (unsigned i = 0; m != NULL && i < m->address_count && err == 0; i++)

@@ -11,6 +11,8 @@
 #include "proxy/addr.h"
 #include "proxy/log.h"
 
+#define YOUNG_NS UINT64_C(60000000000) /* its addresses are looked at for so long */
+
 void enroll_adopt(struct enrollment *e, struct loader *l, struct node *node)
 {
 	size_t n = loader_workload_list(l, NULL, NULL, 0);
@@ -64,22 +66,36 @@ static void member_free(struct member *m)
 	free(m);
 }
 
-/* The first address of each family is its own, as getsockname() shows it. */
-static void member_addresses(struct member *m, const struct fleet_workload *w)
+/* The first address of each family, documents before what is found. */
+static void member_own(struct member *m, const struct fleet_workload *w)
 {
-	int n = netns_addresses(m->enrolled.netns_fd, m->addresses, OWN_ADDRESSES_MAX);
-
-	m->address_count = n < 0 ? 0 : n > OWN_ADDRESSES_MAX ? OWN_ADDRESSES_MAX : (unsigned)n;
+	m->ip4 = m->ip6 = (struct addr16){{0}};
 	for (size_t i = w->address_count + m->address_count; i-- > 0;) {
 		const struct addr16 *ip = i < w->address_count
 						  ? &w->addresses[i]
 						  : &m->addresses[i - w->address_count];
 
 		if (addr_is_v4(ip))
-			m->enrolled.ip4 = *ip;
+			m->ip4 = *ip;
 		else
-			m->enrolled.ip6 = *ip;
+			m->ip6 = *ip;
 	}
+}
+
+/* Reads the addresses of the namespace; true when they are others than before. */
+static bool member_read_addresses(struct member *m)
+{
+	struct addr16 found[OWN_ADDRESSES_MAX];
+	int n = netns_addresses(m->enrolled.netns_fd, found, OWN_ADDRESSES_MAX);
+	unsigned count = n < 0 ? 0 : n > OWN_ADDRESSES_MAX ? OWN_ADDRESSES_MAX : (unsigned)n;
+
+	if (count == m->address_count &&
+	    memcmp(found, m->addresses, count * sizeof found[0]) == 0)
+		return false;
+	memcpy(m->addresses, found, count * sizeof found[0]);
+	m->address_count = count;
+	m->captured = false; /* the kernel is to be told */
+	return true;
 }
 
 static int member_open(struct member *m, const struct fleet_workload *w)
@@ -165,7 +181,9 @@ static int enroll_one(struct enrollment *e, struct node *node, const struct flee
 	}
 	m->enrolled.index = index;
 	m->enrolled.generation = ++e->generations[index];
-	member_addresses(m, w);
+	m->opened = io_now();
+	member_read_addresses(m);
+	member_own(m, w);
 	s.enrolled = &m->enrolled;
 	workers_call(node, seat_open_call, &s);
 	if (s.err < 0) {
@@ -177,16 +195,14 @@ static int enroll_one(struct enrollment *e, struct node *node, const struct flee
 	return 0;
 }
 
-static void absentees_clear(struct enrollment *e)
+static void absentees_free(struct absentee *a, size_t n)
 {
-	for (size_t i = 0; i < e->absent_count; i++) {
-		free(e->absent[i].namespace);
-		free(e->absent[i].name);
-		free(e->absent[i].path);
+	for (size_t i = 0; i < n; i++) {
+		free(a[i].namespace);
+		free(a[i].name);
+		free(a[i].path);
 	}
-	free(e->absent);
-	e->absent = NULL;
-	e->absent_count = 0;
+	free(a);
 }
 
 static void absentee_add(struct enrollment *e, const struct fleet_workload *w, int err)
@@ -204,14 +220,32 @@ static void absentee_add(struct enrollment *e, const struct fleet_workload *w, i
 	a->err = -err;
 }
 
+/* Was it absent for the same reason before? Then the log has said so. */
+static bool is_news(const struct absentee *before, size_t n, const struct fleet_workload *w,
+		    int err)
+{
+	for (size_t i = 0; i < n; i++)
+		if (before[i].err == -err && before[i].path != NULL &&
+		    strcmp(before[i].path, w->netns) == 0)
+			return false;
+	return true;
+}
+
 void enroll_open(struct enrollment *e, struct node *node, const struct fleet *fleet)
 {
-	absentees_clear(e);
+	struct absentee *before = e->absent;
+	size_t before_count = e->absent_count;
+
+	e->absent = NULL;
+	e->absent_count = 0;
 	for (size_t i = 0; i < fleet->workload_count; i++) {
 		const struct fleet_workload *w = &fleet->workloads[i];
+		struct member *m = w->netns ? enroll_find(e, w) : NULL;
 		int err;
 
-		if (w->netns == NULL || enroll_find(e, w) != NULL)
+		if (m != NULL)
+			member_own(m, w);
+		if (w->netns == NULL || m != NULL)
 			continue;
 		err = enroll_one(e, node, w);
 		if (err == 0) {
@@ -219,9 +253,11 @@ void enroll_open(struct enrollment *e, struct node *node, const struct fleet *fl
 			continue;
 		}
 		absentee_add(e, w, err);
-		log_warnx("workload %s/%s: not enrolled: %s: %s", w->namespace, w->name, w->netns,
-			  strerror(-err));
+		if (is_news(before, before_count, w, err))
+			log_warnx("workload %s/%s: not enrolled: %s: %s", w->namespace, w->name,
+				  w->netns, strerror(-err));
 	}
+	absentees_free(before, before_count);
 }
 
 static struct workload kernel_workload(const struct member *m)
@@ -231,8 +267,8 @@ static struct workload kernel_workload(const struct member *m)
 		.generation = m->enrolled.generation,
 		.identity = m->identity,
 		.flags = WORKLOAD_EGRESS | WORKLOAD_INGRESS,
-		.ip4 = m->enrolled.ip4,
-		.ip6 = m->enrolled.ip6,
+		.ip4 = m->ip4,
+		.ip6 = m->ip6,
 	};
 }
 
@@ -241,7 +277,7 @@ static int member_capture(struct member *m, struct loader *l)
 	struct workload w = kernel_workload(m);
 	int err = 0;
 
-	for (int kind = 0; kind < LISTENER_KINDS && err == 0 && !m->captured; kind++)
+	for (int kind = 0; kind < LISTENER_KINDS && err == 0; kind++)
 		if (m->enrolled.listeners[kind] >= 0)
 			err = loader_listener_put(l, w.index, (enum listener_kind)kind,
 						  m->enrolled.listeners[kind]);
@@ -322,20 +358,28 @@ void enroll_release(struct enrollment *e, struct loader *l, struct node *node,
 	release_strangers(e, l);
 }
 
-bool enroll_is_stale(const struct enrollment *e)
+bool enroll_is_stale(struct enrollment *e)
 {
+	bool stale = false;
+
+	/* A path that is there may not be a namespace yet: `ip netns add` mounts it after. */
 	for (size_t i = 0; i < e->absent_count; i++)
-		if (e->absent[i].err == ENOENT && access(e->absent[i].path, F_OK) == 0)
-			return true;
-	for (unsigned i = 0; i < WORKLOADS_MAX; i++)
-		if (e->members[i] != NULL && !member_is_current(e->members[i]))
-			return true;
-	return false;
+		stale |= e->absent[i].err != ENOENT || access(e->absent[i].path, F_OK) == 0;
+	for (unsigned i = 0; i < WORKLOADS_MAX; i++) {
+		struct member *m = e->members[i];
+
+		if (m == NULL)
+			continue;
+		stale |= !member_is_current(m);
+		if (io_now() - m->opened < YOUNG_NS)
+			stale |= member_read_addresses(m);
+	}
+	return stale;
 }
 
 void enroll_close(struct enrollment *e, struct loader *l, struct node *node, bool detach)
 {
-	absentees_clear(e);
+	absentees_free(e->absent, e->absent_count);
 	for (unsigned i = 0; i < WORKLOADS_MAX; i++) {
 		struct member *m = e->members[i];
 

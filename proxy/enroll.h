@@ -24,6 +24,9 @@ struct member {
 	ino_t inode;
 	struct addr16 addresses[OWN_ADDRESSES_MAX]; /* found in the namespace */
 	unsigned address_count;
+	struct addr16 ip4; /* its own, as getsockname() shows them; zero: none */
+	struct addr16 ip6;
+	uint64_t opened; /* ns, when it was enrolled */
 	uint32_t identity; /* as the kernel has it */
 	bool captured; /* the kernel has it */
 };
@@ -55,8 +58,9 @@ void enroll_capture(struct enrollment *e, struct loader *l, const struct fleet *
 /* Lets go of members that `fleet` does not name, or whose namespace is another now. */
 void enroll_release(struct enrollment *e, struct loader *l, struct node *node,
 		    const struct fleet *fleet, enum reason why);
-/* Has a namespace of a document appeared, gone or been replaced since? */
-bool enroll_is_stale(const struct enrollment *e);
+/* Has a namespace of a document appeared, gone or been replaced since, or has one that is
+ * young got other addresses (they are given after a namespace is made)? */
+bool enroll_is_stale(struct enrollment *e);
 
 /* Everything, at the end. With `detach`, routes and kernel state too. */
 void enroll_close(struct enrollment *e, struct loader *l, struct node *node, bool detach);

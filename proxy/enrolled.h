@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A local workload as the proxy holds it: its namespace, its listeners, its pool of sockets.
- * Who it is (identity, names) is the view's to say: directory_local() by its index.
+ * Who it is (identity, names, addresses) is the view's to say: directory_local().
  * Made and ended by the control thread (control.c); workers only read it, and it outlives
  * every seat that names it.
  */
@@ -18,8 +18,6 @@ struct enrolled {
 	int netns_fd;
 	int listeners[LISTENER_KINDS]; /* -1 where IPv6 is off */
 	struct netns_pool *pool;
-	struct addr16 ip4; /* own addresses; zero where it has none */
-	struct addr16 ip6;
 };
 
 #endif

@@ -100,7 +100,8 @@ struct directory {
 	uint32_t local_count;
 };
 
-static const struct directory_entry nobody = {IDENTITY_WORLD, DIRECTORY_NOT_LOCAL, NULL};
+static const struct directory_entry nobody = {.identity = IDENTITY_WORLD,
+					     .index = DIRECTORY_NOT_LOCAL};
 
 struct directory *directory_new(void)
 {
@@ -154,7 +155,8 @@ int directory_add(struct directory *d, const struct addr16 *ip, uint32_t identit
 	if (row == NULL)
 		return -ENOMEM;
 	row->ip = *ip;
-	row->entry = (struct directory_entry){identity, index, card_ref(card)};
+	row->entry = (struct directory_entry){
+		.identity = identity, .index = index, .card = card_ref(card)};
 	HASH_ADD(hh, d->rows, ip, sizeof row->ip, row);
 	if (!row->unhashed)
 		return 0;
@@ -164,7 +166,7 @@ int directory_add(struct directory *d, const struct addr16 *ip, uint32_t identit
 }
 
 int directory_add_local(struct directory *d, uint32_t index, uint32_t identity,
-			struct card *card)
+			const struct addr16 *ip4, struct card *card)
 {
 	if (index >= d->local_count) {
 		struct directory_entry *grown =
@@ -176,7 +178,7 @@ int directory_add_local(struct directory *d, uint32_t index, uint32_t identity,
 		while (d->local_count <= index)
 			d->local[d->local_count++] = nobody;
 	}
-	d->local[index] = (struct directory_entry){identity, index, card_ref(card)};
+	d->local[index] = (struct directory_entry){identity, index, card_ref(card), *ip4};
 	return 0;
 }
 

@@ -26,6 +26,7 @@ struct directory_entry {
 	uint32_t identity;
 	uint32_t index; /* of a local workload, else DIRECTORY_NOT_LOCAL */
 	struct card *card; /* borrowed from the directory; NULL for host and world */
+	struct addr16 ip4; /* directory_local(): its own first one; zero: it has none */
 };
 
 struct directory;
@@ -42,7 +43,9 @@ __attribute__((warn_unused_result)) int directory_add(struct directory *d, const
 /* The local workload of this index, under whatever address it speaks. Before the directory
  * is shared; as directory_add() otherwise. */
 __attribute__((warn_unused_result)) int directory_add_local(struct directory *d, uint32_t index,
-							    uint32_t identity, struct card *card);
+							    uint32_t identity,
+							    const struct addr16 *ip4,
+							    struct card *card);
 /* IDENTITY_WORLD's where no workload has this index. */
 struct directory_entry directory_local(const struct directory *d, uint32_t index);
 

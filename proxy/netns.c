@@ -356,6 +356,13 @@ static int route_slots6(unsigned short type, unsigned short flags)
 	return err;
 }
 
+static void drop_ipv6(int fds[LISTENER_KINDS])
+{
+	close(fds[LISTENER_EGRESS6]);
+	close(fds[LISTENER_INGRESS6]);
+	fds[LISTENER_EGRESS6] = fds[LISTENER_INGRESS6] = -1;
+}
+
 static int listen_all(void *arg)
 {
 	static const int family[LISTENER_KINDS] = {AF_INET, AF_INET6, AF_INET, AF_INET6};
@@ -379,6 +386,10 @@ static int listen_all(void *arg)
 	err = route_slots6(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE);
 	if (err == 0)
 		return 0;
+	if (err == -EACCES || err == -EOPNOTSUPP) { /* ::1 can be bound, but IPv6 is off */
+		drop_ipv6(fds);
+		return 0;
+	}
 fail:
 	for (int kind = 0; kind < LISTENER_KINDS; kind++)
 		if (fds[kind] >= 0)

@@ -64,8 +64,6 @@ static int egress_claim(struct worker *w, const struct enrolled *e, const struct
 	out->direction = DIRECTION_EGRESS;
 	out->dst = out->slot->dst;
 	out->client = *peer;
-	if (addr_is_loopback(&peer->ip) && !addr_is_zero(&e->ip4))
-		out->client.ip = e->ip4; /* routing to 127/8 chose a loopback source */
 	return 0;
 }
 

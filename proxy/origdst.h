@@ -16,7 +16,7 @@ struct enrolled;
 
 struct origdst {
 	enum direction direction; /* EGRESS: captured at connect(); INGRESS: steered */
-	struct endpoint client; /* as the destination shall see it */
+	struct endpoint client; /* loopback where routing to the slot chose that as source */
 	struct endpoint dst; /* as the client dialled it */
 	struct slot *slot; /* claimed; NULL at ingress */
 };

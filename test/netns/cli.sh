@@ -109,5 +109,11 @@ same "an unknown verb is wrong usage" 2 "$("$B/shunt" stauts >/dev/null 2>&1; ec
 for verb in status observe config policy reload detach version; do
 	holds "shunt $verb --help has an example" bash -c "$B/shunt $verb --help | grep -qi example"
 done
+holds "make install puts everything in its place" make --no-print-directory -s B="$B" DESTDIR="$TMP/root" PREFIX=/usr install
+same "... programs, manuals, unit, examples" "usr/bin/shunt usr/lib/systemd/system/shuntd.service usr/sbin/shuntd usr/share/doc/shunt/examples/demo/conf.d/20-api.yaml usr/share/man/man1/shunt.1 usr/share/man/man5/shunt.yaml.5 usr/share/man/man8/shuntd.8" \
+	"$(cd "$TMP/root" && find . -type f | sed 's|^./||' | grep -vE 'examples/demo/(shunt.yaml|conf.d/10)' | sort | paste -sd' ')"
+holds "... and what is installed runs" "$TMP/root/usr/bin/shunt" config validate "$TMP/root/usr/share/doc/shunt/examples/demo" >/dev/null
+holds "make uninstall takes it away" make --no-print-directory -s B="$B" DESTDIR="$TMP/root" PREFIX=/usr uninstall
+same "... all of it" "" "$(find "$TMP/root" -type f)"
 holds "the manual pages are there" bash -c "for m in shuntd.8 shunt.1 shunt.yaml.5; do man --warnings -E UTF-8 -l -Tutf8 -Z $B/man/\$m >/dev/null 2>$TMP/man || exit 1; done; [ ! -s $TMP/man ]"
 finish

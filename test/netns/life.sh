@@ -125,6 +125,23 @@ for round in first second; do
 	holds "... and let go of when it is deleted (its veth goes)" bash -c "! nsenter --net=/run/netns/$BOX-node ip link show v44 >/dev/null 2>&1"
 done
 
+# A namespace without IPv6: IPv4 only, and said so.
+ip netns add "$BOX-late"
+in_ns late sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1
+in_ns node ip link add v44 type veth peer name eth0 netns "$BOX-late"
+in_ns node ip link set v44 master br0 up
+in_ns late ip link set lo up
+in_ns late ip addr add 10.78.0.44/24 dev eth0
+in_ns late ip link set eth0 up
+tries=40
+until [ "$(curl_from late http://10.78.0.12/private)" = 403 ] || [ $tries -eq 0 ]; do
+	tries=$((tries - 1))
+	sleep 0.1
+done
+same "a namespace without IPv6 is captured for IPv4" "403 200" \
+	"$(curl_from late http://10.78.0.12/private) $(curl_from late http://10.78.0.12/public/a)"
+same "... and status says so" IPv4 "$(shunt_ status -o json | jq -r '.workloads[] | select(.name == "late") | .families')"
+
 # The log file is opened again.
 mv "$LOG" "$LOG.1"
 kill -USR1 "$DAEMON"

@@ -184,7 +184,7 @@ static void make_view(void)
 		bool is_api = strcmp(w->name, "api") == 0;
 		struct card *card = card_new(w);
 
-		assert_int_equal(directory_add_local(d, is_api, w->identity, card), 0);
+		assert_int_equal(directory_add_local(d, is_api, w->identity, &w->addresses[0], card), 0);
 		assert_int_equal(directory_add(d, &w->addresses[0], w->identity, is_api, card), 0);
 		card_unref(card);
 		seat_init(&seats[is_api], is_api ? &api : &web, is_api);
