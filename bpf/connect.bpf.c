@@ -137,8 +137,7 @@ static __always_inline int refuse(const struct call *c, enum reason reason)
 		.netns = c->netns,
 		.cgroup = bpf_get_current_cgroup_id(),
 		.revision = c->globals->revision,
-		.src = { .ip = c->dst.family == AF_INET ? w->ip4 : w->ip6,
-			 .family = c->dst.family },
+		.src = {.ip = c->dst.family == AF_INET ? w->ip4 : w->ip6, .family = c->dst.family},
 		.dst = c->dst,
 		.reason = reason,
 		.rule = c->judgement.rule,
@@ -174,7 +173,7 @@ static __always_inline enum reason decide(struct bpf_sock_addr *ctx, struct call
 static __always_inline enum answer answer(struct bpf_sock_addr *ctx, struct endpoint dst,
 					  __u32 *addr)
 {
-	struct call c = { .dst = dst, .identity = IDENTITY_WORLD };
+	struct call c = {.dst = dst, .identity = IDENTITY_WORLD};
 	enum reason reason;
 	char none = 0;
 
@@ -233,8 +232,8 @@ int connect4(struct bpf_sock_addr *ctx)
 
 static __always_inline struct addr16 read_ip6(const struct bpf_sock_addr *ctx)
 {
-	struct addr16 a = { { ctx->user_ip6[0], ctx->user_ip6[1], ctx->user_ip6[2],
-			      ctx->user_ip6[3] } };
+	struct addr16 a = {
+		{ctx->user_ip6[0], ctx->user_ip6[1], ctx->user_ip6[2], ctx->user_ip6[3]}};
 
 	return a;
 }
@@ -250,7 +249,7 @@ static __always_inline void write_ip6(struct bpf_sock_addr *ctx, struct addr16 a
 SEC("cgroup/connect6")
 int connect6(struct bpf_sock_addr *ctx)
 {
-	struct endpoint dst = { .ip = read_ip6(ctx), .port = (__u16)ctx->user_port };
+	struct endpoint dst = {.ip = read_ip6(ctx), .port = (__u16)ctx->user_port};
 	bool over4 = addr_is4(dst.ip);
 	__u32 addr = 0;
 	enum answer a;

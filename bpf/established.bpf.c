@@ -46,8 +46,8 @@ static __always_inline struct port_key port_key(struct bpf_sock_ops *ctx)
 	};
 
 	if (ctx->family != AF_INET)
-		key.ip = (struct addr16){ { ctx->local_ip6[0], ctx->local_ip6[1],
-					    ctx->local_ip6[2], ctx->local_ip6[3] } };
+		key.ip = (struct addr16){{ctx->local_ip6[0], ctx->local_ip6[1], ctx->local_ip6[2],
+					  ctx->local_ip6[3]}};
 	else if (ctx->local_ip4 != 0)
 		key.ip = addr_from4(ctx->local_ip4);
 	if (addr_is_wildcard(key.ip))
@@ -60,7 +60,7 @@ static __always_inline struct port_key port_key(struct bpf_sock_ops *ctx)
 static __always_inline bool port_add(const struct port_key *key)
 {
 	for (int tries = 0; tries < 4; tries++) {
-		struct port one = { .count = 1 };
+		struct port one = {.count = 1};
 		struct port *p = bpf_map_lookup_elem(&ports, key);
 		long err;
 
@@ -109,8 +109,8 @@ int established(struct bpf_sock_ops *ctx)
 		/* The daemon's own would make every port they hold look served. */
 		if (g == NULL || current_cgroup() == g->self_cgroup)
 			return 1;
-		bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags |
-						       BPF_SOCK_OPS_STATE_CB_FLAG);
+		bpf_sock_ops_cb_flags_set(ctx,
+					  ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
 		key = port_key(ctx);
 		if (!port_add(&key))
 			overflowed();

@@ -37,8 +37,7 @@ static __always_inline struct addr16 own_ip4(void)
 static __always_inline struct addr16 own_ip6(void)
 {
 	__u64 high = PATCHED(PATCH_IP6_HIGH), low = PATCHED(PATCH_IP6_LOW);
-	struct addr16 a = { { (__u32)high, (__u32)(high >> 32), (__u32)low,
-			      (__u32)(low >> 32) } };
+	struct addr16 a = {{(__u32)high, (__u32)(high >> 32), (__u32)low, (__u32)(low >> 32)}};
 
 	return a;
 }
@@ -49,10 +48,10 @@ static __always_inline void read_arrival(const volatile struct bpf_sk_lookup *ct
 					 struct arrival *a)
 {
 	__u32 remote4 = ctx->remote_ip4, local4 = ctx->local_ip4;
-	struct addr16 remote6 = { { ctx->remote_ip6[0], ctx->remote_ip6[1], ctx->remote_ip6[2],
-				    ctx->remote_ip6[3] } };
-	struct addr16 local6 = { { ctx->local_ip6[0], ctx->local_ip6[1], ctx->local_ip6[2],
-				   ctx->local_ip6[3] } };
+	struct addr16 remote6 = {
+		{ctx->remote_ip6[0], ctx->remote_ip6[1], ctx->remote_ip6[2], ctx->remote_ip6[3]}};
+	struct addr16 local6 = {
+		{ctx->local_ip6[0], ctx->local_ip6[1], ctx->local_ip6[2], ctx->local_ip6[3]}};
 	bool over4 = ctx->family == AF_INET;
 
 	a->src.ip = over4 ? addr_from4(remote4) : remote6;
@@ -137,7 +136,7 @@ static __always_inline bool is_local_source(const struct arrival *a)
 
 static __always_inline bool port_served(struct addr16 ip, __u16 port)
 {
-	struct port_key key = { .netns = PATCHED(PATCH_NETNS), .ip = ip, .port = port };
+	struct port_key key = {.netns = PATCHED(PATCH_NETNS), .ip = ip, .port = port};
 	const struct port *p = bpf_map_lookup_elem(&ports, &key);
 
 	return p != NULL && p->count != 0;
@@ -192,7 +191,7 @@ static __always_inline int ingress(struct bpf_sk_lookup *ctx, struct arrival *a)
 
 static __always_inline int lookup(struct bpf_sk_lookup *ctx)
 {
-	struct arrival a = { .identity = IDENTITY_WORLD };
+	struct arrival a = {.identity = IDENTITY_WORLD};
 
 	if (ctx->protocol != IPPROTO_TCP)
 		return SK_PASS;

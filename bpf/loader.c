@@ -72,8 +72,8 @@ static void noise_flatten(void)
 }
 
 /* Sets the error text and returns `err`, which is -errno, or 0 for a text without errno. */
-__attribute__((format(printf, 3, 4))) static int fail(struct loader *l, int err,
-						      const char *format, ...)
+__attribute__((format(printf, 3, 4))) static int fail(struct loader *l, int err, const char *format,
+						      ...)
 {
 	va_list args;
 	size_t used;
@@ -256,7 +256,8 @@ static int object_load(struct loader *l, struct bpf_object *object, const char *
 	struct bpf_map *map;
 	int err;
 
-	bpf_object__for_each_map(map, object) {
+	bpf_object__for_each_map(map, object)
+	{
 		err = bpf_map__is_internal(map) ? 0 : map_prepare(l, map);
 		if (err < 0)
 			return err;
@@ -337,13 +338,13 @@ struct cgroup_link {
 static void links_list(const struct loader *l, struct cgroup_link links[LINKS])
 {
 	const struct cgroup_link all[LINKS] = {
-		{ "sockops", BPF_CGROUP_SOCK_OPS, l->established->progs.established },
-		{ "getpeername4", BPF_CGROUP_INET4_GETPEERNAME, l->connect->progs.getpeername4 },
-		{ "getpeername6", BPF_CGROUP_INET6_GETPEERNAME, l->connect->progs.getpeername6 },
-		{ "getsockname4", BPF_CGROUP_INET4_GETSOCKNAME, l->connect->progs.getsockname4 },
-		{ "getsockname6", BPF_CGROUP_INET6_GETSOCKNAME, l->connect->progs.getsockname6 },
-		{ "connect4", BPF_CGROUP_INET4_CONNECT, l->connect->progs.connect4 },
-		{ "connect6", BPF_CGROUP_INET6_CONNECT, l->connect->progs.connect6 },
+		{"sockops", BPF_CGROUP_SOCK_OPS, l->established->progs.established},
+		{"getpeername4", BPF_CGROUP_INET4_GETPEERNAME, l->connect->progs.getpeername4},
+		{"getpeername6", BPF_CGROUP_INET6_GETPEERNAME, l->connect->progs.getpeername6},
+		{"getsockname4", BPF_CGROUP_INET4_GETSOCKNAME, l->connect->progs.getsockname4},
+		{"getsockname6", BPF_CGROUP_INET6_GETSOCKNAME, l->connect->progs.getsockname6},
+		{"connect4", BPF_CGROUP_INET4_CONNECT, l->connect->progs.connect4},
+		{"connect6", BPF_CGROUP_INET6_CONNECT, l->connect->progs.connect6},
 	};
 
 	memcpy(links, all, sizeof all);
@@ -439,8 +440,8 @@ static int links_attach(struct loader *l, const char *root)
 	for (size_t i = 0; i < LINKS && err == 0; i++)
 		err = link_check_root(l, links[i].name, root, st.st_ino);
 	for (size_t i = 0; i < LINKS && err == 0; i++) {
-		err = link_put(l, bpf_program__fd(links[i].program), cgroup, links[i].type,
-			       "link_", links[i].name);
+		err = link_put(l, bpf_program__fd(links[i].program), cgroup, links[i].type, "link_",
+			       links[i].name);
 		if (err < 0)
 			fail(l, err, "cannot attach %s to %s", links[i].name, root);
 	}
@@ -903,8 +904,7 @@ int loader_events_fd(struct loader *l)
 	return ring_buffer__epoll_fd(l->ring);
 }
 
-int loader_events_drain(struct loader *l, void (*take)(void *arg, const struct event *e),
-			void *arg)
+int loader_events_drain(struct loader *l, void (*take)(void *arg, const struct event *e), void *arg)
 {
 	int n;
 
@@ -930,7 +930,7 @@ void loader_counters(struct loader *l, uint64_t counts[REASON_MAX])
 
 uint64_t loader_suppressed(struct loader *l, uint32_t index)
 {
-	struct suppressed s = { 0 };
+	struct suppressed s = {0};
 
 	if (bpf_map_lookup_elem(bpf_map__fd(l->connect->maps.suppressed), &index, &s) < 0)
 		return 0;

@@ -67,9 +67,8 @@ void loader_listener_remove(struct loader *l, uint32_t index, enum listener_kind
  * pinned link. index, generation, identity, flags, addresses and `netns` are compiled in: call
  * it again when one of them changes, after loader_workload_put() (a program whose generation is
  * not that of `workloads` gives nothing to a listener). */
-__attribute__((warn_unused_result)) int loader_inbound_attach(struct loader *l, int netns_fd,
-							      uint64_t netns,
-							      const struct workload *w);
+__attribute__((warn_unused_result)) int
+loader_inbound_attach(struct loader *l, int netns_fd, uint64_t netns, const struct workload *w);
 void loader_inbound_detach(struct loader *l, uint64_t netns);
 
 /* Addresses and their identities. */

@@ -16,7 +16,7 @@
 	X(2, POLICY_L7, "policy_l7", "DENY", "no L7 rule allows the request")                      \
 	X(3, PROTOCOL_NOT_READABLE, "protocol_not_readable", "DPE",                                \
 	  "a port with http rules received bytes that are not readable as HTTP/1")                 \
-	/* decided in the kernel, before the daemon sees the connection */                        \
+	/* decided in the kernel, before the daemon sees the connection */                         \
 	X(10, DAEMON_AWAY, "daemon_away", "NC", "the daemon is not running (onUnavailable: deny)") \
 	X(11, SLOTS_FULL, "slots_full", "OM", "no egress slot is free")                            \
 	X(12, SLOT_FORGED, "slot_forged", "DENY", "an application dialled an egress slot address") \
@@ -58,7 +58,7 @@ enum reason {
 #define X(number, name, word, flag, text) REASON_##name = number,
 	REASONS(X)
 #undef X
-	REASON_MAX = 64, /* numbers stay below: arrays of counters are this long */
+		REASON_MAX = 64, /* numbers stay below: arrays of counters are this long */
 };
 
 #endif

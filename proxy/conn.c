@@ -295,7 +295,8 @@ static void conn_read(struct conn *c)
 		c->fin = n == 0;
 		if (n > 0) {
 			c->bytes_in += (uint64_t)n;
-			if (!c->head_begun && list_empty(&c->exchanges) && c->ops != &codec_opaque) {
+			if (!c->head_begun && list_empty(&c->exchanges) &&
+			    c->ops != &codec_opaque) {
 				c->head_begun = true;
 				deadline_set(&c->worker->head_limit, &c->head_limit, head_expired);
 			}

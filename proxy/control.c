@@ -15,6 +15,7 @@
 #include "proxy/addr.h"
 #include "proxy/log.h"
 #include "proxy/policy.h"
+#include "proxy/recorder.h"
 
 #define TEND_MS 500
 #define HOST_ADDRESSES_MAX 256
@@ -109,8 +110,7 @@ static void *entry_room(struct entries *e, void **array, size_t size)
 static int put_policy(void *arg, const struct policy_key *key, const struct policy_entry *entry)
 {
 	struct entries *e = arg;
-	struct loader_policy *p =
-		entry_room(e, (void **)&e->policy, sizeof *e->policy);
+	struct loader_policy *p = entry_room(e, (void **)&e->policy, sizeof *e->policy);
 
 	if (p == NULL)
 		return -ENOMEM;
@@ -121,8 +121,7 @@ static int put_policy(void *arg, const struct policy_key *key, const struct poli
 static void put_address(void *arg, const struct addr16 *ip, const struct directory_entry *d)
 {
 	struct entries *e = arg;
-	struct loader_address *a =
-		entry_room(e, (void **)&e->address, sizeof *e->address);
+	struct loader_address *a = entry_room(e, (void **)&e->address, sizeof *e->address);
 
 	if (a == NULL)
 		return;
@@ -206,8 +205,7 @@ static int control_build(struct control *c, struct snapshot *out, struct finding
 		free(error);
 		return err;
 	}
-	err = config_build(files.items, files.count, c->identities, c->revision + 1, out,
-			   findings);
+	err = config_build(files.items, files.count, c->identities, c->revision + 1, out, findings);
 	files_free(&files);
 	return err;
 }
@@ -288,59 +286,11 @@ static const struct policy_rule *event_rule(const struct control *c, const struc
 	return NULL;
 }
 
-static struct slice slice_of(const char *s)
-{
-	return (struct slice){s, strlen(s)};
-}
-
-static struct record_end event_end(const struct control *c, const struct endpoint *at)
-{
-	struct directory_entry who = directory_find(c->directory, &at->ip);
-
-	return (struct record_end){
-		.addr = *at,
-		.workload = slice_of(card_workload(who.card)),
-		.namespace = slice_of(card_namespace(who.card)),
-		.identity = slice_of(card_spiffe_id(who.card)),
-		.app = slice_of(card_app(who.card)),
-	};
-}
-
 static void event_take(void *arg, const struct event *e)
 {
 	struct control *c = arg;
-	const struct policy_rule *rule = event_rule(c, e);
-	struct text place = {0};
-	uint64_t wall = (uint64_t)(wall_seconds() * 1e9);
-	struct record r = {
-		.type = RECORD_CONNECTION,
-		.direction = (enum direction)e->direction,
-		.start_time = wall - (io_now() - e->entry),
-		.src = event_end(c, &e->src),
-		.dst = event_end(c, &e->dst),
-		.protocol = slice_of("TCP"),
-		.worker = c->node.worker_count,
-		.conn = 0,
-		.denied = true,
-		.reason = (enum reason)e->reason,
-		.accel = slice_of("none"),
-		.pid = e->pid,
-		.comm = {e->comm, strnlen(e->comm, sizeof e->comm)},
-		.cgroup_id = e->cgroup,
-		.errno_value = (int)e->errno_value,
-		.suppressed = e->suppressed,
-	};
 
-	if (rule != NULL) {
-		text_add(&place, rule->where.file);
-		text_add(&place, ":");
-		text_add_number(&place, rule->where.line);
-		r.policy = slice_of(rule->policy);
-		r.rule = slice_of(text_string(&place));
-	}
-	r.t[CLOCK_OF_POLICY] = e->leave > e->entry ? e->leave - e->entry : 0;
-	access_log_write(c->writer, &r);
-	text_free(&place);
+	record_denial(c->writer, e, c->directory, event_rule(c, e));
 }
 
 static void events_ready(uv_poll_t *poll, int status, int events)

@@ -47,8 +47,7 @@ void deadline_init(struct deadline *d)
 	list_init(&d->link);
 }
 
-void deadline_set(struct deadline_queue *q, struct deadline *d,
-		  void (*expired)(struct deadline *d))
+void deadline_set(struct deadline_queue *q, struct deadline *d, void (*expired)(struct deadline *d))
 {
 	list_remove(&d->link);
 	d->at = uv_now(q->timer.loop) + q->length;

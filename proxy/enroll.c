@@ -89,8 +89,7 @@ static bool member_read_addresses(struct member *m)
 	int n = netns_addresses(m->enrolled.netns_fd, found, OWN_ADDRESSES_MAX);
 	unsigned count = n < 0 ? 0 : n > OWN_ADDRESSES_MAX ? OWN_ADDRESSES_MAX : (unsigned)n;
 
-	if (count == m->address_count &&
-	    memcmp(found, m->addresses, count * sizeof found[0]) == 0)
+	if (count == m->address_count && memcmp(found, m->addresses, count * sizeof found[0]) == 0)
 		return false;
 	memcpy(m->addresses, found, count * sizeof found[0]);
 	m->address_count = count;
@@ -334,8 +333,7 @@ static void release_strangers(struct enrollment *e, struct loader *l)
 
 	n = netns && w ? loader_workload_list(l, netns, w, n) : 0;
 	for (size_t i = 0; i < n; i++) {
-		const struct member *m =
-			w[i].index < WORKLOADS_MAX ? e->members[w[i].index] : NULL;
+		const struct member *m = w[i].index < WORKLOADS_MAX ? e->members[w[i].index] : NULL;
 
 		if (m != NULL && m->enrolled.netns == netns[i])
 			continue;

@@ -60,9 +60,8 @@ static void exchange_describe(struct exchange *x, const struct codec_event *ev)
 	x->method = keep(x, &at, head->method);
 	x->authority = keep(x, &at, head->authority);
 	x->path = keep(x, &at,
-		       x->conn->worker->view->options.access_log_query
-			       ? head->path
-			       : without_query(head->path));
+		       x->conn->worker->view->options.access_log_query ? head->path
+								       : without_query(head->path));
 }
 
 /* By the policy of this moment: a kept connection meets the new one with its next request. */
@@ -202,8 +201,7 @@ void exchange_answer(struct exchange *x, const struct codec_event *ev)
 
 void exchange_settled(struct exchange *x)
 {
-	if (x->opaque && x->left && x->request_whole &&
-	    (x->upstream == NULL || x->upstream->shut))
+	if (x->opaque && x->left && x->request_whole && (x->upstream == NULL || x->upstream->shut))
 		exchange_left(x);
 }
 

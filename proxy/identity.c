@@ -101,7 +101,7 @@ struct directory {
 };
 
 static const struct directory_entry nobody = {.identity = IDENTITY_WORLD,
-					     .index = DIRECTORY_NOT_LOCAL};
+					      .index = DIRECTORY_NOT_LOCAL};
 
 struct directory *directory_new(void)
 {
@@ -124,8 +124,7 @@ void directory_unref(struct directory *d)
 
 	if (d == NULL || atomic_fetch_sub_explicit(&d->refs, 1, memory_order_acq_rel) != 1)
 		return;
-	HASH_ITER(hh, d->rows, row, next)
-	{
+	HASH_ITER(hh, d->rows, row, next) {
 		HASH_DEL(d->rows, row);
 		card_unref(row->entry.card);
 		free(row);
@@ -169,8 +168,7 @@ int directory_add_local(struct directory *d, uint32_t index, uint32_t identity,
 			const struct addr16 *ip4, struct card *card)
 {
 	if (index >= d->local_count) {
-		struct directory_entry *grown =
-			realloc(d->local, (index + 1) * sizeof *d->local);
+		struct directory_entry *grown = realloc(d->local, (index + 1) * sizeof *d->local);
 
 		if (grown == NULL)
 			return -ENOMEM;

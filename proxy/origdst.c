@@ -29,8 +29,8 @@ static bool slot_number(const struct endpoint *local, uint32_t *addr)
 {
 	uint32_t low = ntohl(local->ip.word[3]);
 
-	if (!addr_is_v4(&local->ip) && (local->ip.word[0] != htonl(SLOT6_WORD0) ||
-					local->ip.word[1] != htonl(SLOT6_WORD1)))
+	if (!addr_is_v4(&local->ip) &&
+	    (local->ip.word[0] != htonl(SLOT6_WORD0) || local->ip.word[1] != htonl(SLOT6_WORD1)))
 		return false;
 	*addr = low;
 	return (low & SLOT_NET4_MASK) == EGRESS_NET4;
@@ -45,8 +45,8 @@ static struct slot *slot_claim(struct worker *w, const struct enrolled *e, uint3
 	if (__atomic_load_n(&s->addr, __ATOMIC_ACQUIRE) != htonl(addr) || s->netns != e->netns ||
 	    s->generation != e->generation)
 		return NULL;
-	if (!__atomic_compare_exchange_n(&s->used, &expected, SLOT_CLAIMED, false,
-					 __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+	if (!__atomic_compare_exchange_n(&s->used, &expected, SLOT_CLAIMED, false, __ATOMIC_ACQ_REL,
+					 __ATOMIC_RELAXED))
 		return NULL;
 	return s;
 }
@@ -137,8 +137,7 @@ static void number_give(struct worker *w, uint32_t number)
 	w->free_dial_count++;
 }
 
-int64_t dial_bind(struct worker *w, const struct enrolled *e, int fd,
-		  const struct endpoint *client)
+int64_t dial_bind(struct worker *w, const struct enrolled *e, int fd, const struct endpoint *client)
 {
 	struct sockaddr_storage own;
 	socklen_t len = sizeof own;

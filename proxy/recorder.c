@@ -159,6 +159,34 @@ void record_connection(struct conn *c)
 	access_log_write(c->worker->log, &r);
 }
 
+void record_denial(struct access_log_writer *w, const struct event *e, const struct directory *d,
+		   const struct policy_rule *rule)
+{
+	char *place = rule ? rule_place(rule) : NULL;
+	struct record r = {
+		.type = RECORD_CONNECTION,
+		.direction = (enum direction)e->direction,
+		.start_time = wall_now() - (io_now() - e->entry),
+		.src = end_of(&e->src, directory_find(d, &e->src.ip).card),
+		.dst = end_of(&e->dst, directory_find(d, &e->dst.ip).card),
+		.protocol = slice_of("TCP"),
+		.denied = true,
+		.policy = slice_of(rule ? rule->policy : NULL),
+		.rule = slice_of(place),
+		.reason = (enum reason)e->reason,
+		.accel = slice_of("none"),
+		.pid = e->pid,
+		.comm = {e->comm, strnlen(e->comm, sizeof e->comm)},
+		.cgroup_id = e->cgroup,
+		.errno_value = (int)e->errno_value,
+		.suppressed = e->suppressed,
+	};
+
+	r.t[CLOCK_OF_POLICY] = e->leave > e->entry ? e->leave - e->entry : 0;
+	access_log_write(w, &r);
+	free(place);
+}
+
 char *rule_place(const struct policy_rule *rule)
 {
 	struct text t = {0};

@@ -8,11 +8,16 @@
 #include "proxy/policy.h"
 
 struct conn;
+struct directory;
 struct exchange;
 
 void record_opened(const struct conn *c); /* for the metrics */
 void record_exchange(const struct exchange *x); /* HTTP: one request */
 void record_connection(struct conn *c); /* at its end */
+
+/* A connection that the kernel refused; `rule` may be NULL. Control thread. */
+void record_denial(struct access_log_writer *w, const struct event *e, const struct directory *d,
+		   const struct policy_rule *rule);
 
 /* "conf.d/20-api.yaml:12", allocated; NULL when memory is short. */
 char *rule_place(const struct policy_rule *rule);

@@ -190,8 +190,8 @@ static void put_addresses(struct object *o, const struct member *m)
 	text_add(o->t, "]");
 }
 
-static void workload(struct object *list, const char *namespace, const char *name,
-		     const char *path, const struct member *m, const struct absentee *a)
+static void workload(struct object *list, const char *namespace, const char *name, const char *path,
+		     const struct member *m, const struct absentee *a)
 {
 	struct object o = {list->t, false};
 
@@ -207,9 +207,8 @@ static void workload(struct object *list, const char *namespace, const char *nam
 	if (m != NULL) {
 		put_number(&o, "identity", m->identity);
 		put_addresses(&o, m);
-		put_string(&o, "families", m->enrolled.listeners[LISTENER_EGRESS6] >= 0
-						   ? "IPv4, IPv6"
-						   : "IPv4");
+		put_string(&o, "families",
+			   m->enrolled.listeners[LISTENER_EGRESS6] >= 0 ? "IPv4, IPv6" : "IPv4");
 	} else {
 		put_string(&o, "why", strerror(a->err));
 	}

@@ -29,7 +29,7 @@ enum clock {
 #define X(name, key) CLOCK_OF_##name,
 	CLOCKS(X)
 #undef X
-	CLOCK_COUNT,
+		CLOCK_COUNT,
 };
 
 struct stopwatch {

@@ -332,8 +332,7 @@ static void upstream_read(struct upstream *u)
 
 		u->fin = n == 0;
 		if (n > 0)
-			upstream_step(u, u->ops->feed(u->codec,
-						      (struct slice){buffer, (size_t)n}));
+			upstream_step(u, u->ops->feed(u->codec, (struct slice){buffer, (size_t)n}));
 		else if (n == 0)
 			upstream_step(u, u->ops->finish(u->codec));
 		else if (n != -EAGAIN)

@@ -17,7 +17,7 @@
 
 static __always_inline struct addr16 addr_from4(__u32 ip4)
 {
-	struct addr16 a = { { 0, 0, bpf_htonl(ADDR_MAPPED_WORD), ip4 } };
+	struct addr16 a = {{0, 0, bpf_htonl(ADDR_MAPPED_WORD), ip4}};
 
 	return a;
 }
@@ -62,7 +62,7 @@ static __always_inline bool addr_is_ours6(struct addr16 a)
 
 static __always_inline struct addr16 addr_to_ours6(__u32 ip4)
 {
-	struct addr16 a = { { bpf_htonl(SLOT6_WORD0), bpf_htonl(SLOT6_WORD1), 0, ip4 } };
+	struct addr16 a = {{bpf_htonl(SLOT6_WORD0), bpf_htonl(SLOT6_WORD1), 0, ip4}};
 
 	return a;
 }

@@ -36,7 +36,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_SOCKMAP);
-	__uint(max_entries, WORKLOADS_MAX * LISTENERS_PER_WORKLOAD);
+	__uint(max_entries, WORKLOADS_MAX *LISTENERS_PER_WORKLOAD);
 	__type(key, __u32);
 	__type(value, __u64);
 } listeners SEC(".maps");

@@ -48,7 +48,7 @@ static __always_inline const struct policy_entry *verdict_lookup(__u32 subject, 
 static __always_inline struct judgement verdict_side(__u32 subject, __u32 peer, __u16 port,
 						     __u8 direction)
 {
-	struct judgement j = { .verdict = VERDICT_DIRECT };
+	struct judgement j = {.verdict = VERDICT_DIRECT};
 	const struct policy_entry *entry = verdict_lookup(subject, peer, port, direction);
 
 	if (entry == NULL && !(direction == DIRECTION_INGRESS && peer == IDENTITY_HOST))
@@ -74,7 +74,7 @@ static __always_inline struct judgement verdict_stricter(struct judgement a, str
 
 static __always_inline struct judgement verdict_judge(struct question q)
 {
-	struct judgement j = { .verdict = VERDICT_DIRECT };
+	struct judgement j = {.verdict = VERDICT_DIRECT};
 
 	if (q.egress)
 		j = verdict_side(q.source, q.destination, q.port, DIRECTION_EGRESS);

@@ -74,7 +74,7 @@ int say_hello(int fd, const struct endpoint *dst, struct answer *answer)
 /* connect() by poll, as event loops do it */
 static int connect_later(int fd, const struct sockaddr *sa, socklen_t len)
 {
-	struct pollfd p = { .fd = fd, .events = POLLOUT };
+	struct pollfd p = {.fd = fd, .events = POLLOUT};
 	int err = 0;
 	socklen_t size = sizeof err;
 
@@ -95,15 +95,15 @@ static int connect_with_data(int fd, const struct sockaddr *sa, socklen_t len,
 	struct hello h;
 
 	hello_make(fd, dst, &h);
-	return sendto(fd, &h, sizeof h, MSG_FASTOPEN | MSG_NOSIGNAL, sa, len) == sizeof h ? 0 :
-											    errno;
+	return sendto(fd, &h, sizeof h, MSG_FASTOPEN | MSG_NOSIGNAL, sa, len) == sizeof h ? 0
+											  : errno;
 }
 
 static int dial_socket(const struct dial_plan *plan, bool v6)
 {
 	int kind = plan->flags & DIAL_UDP ? SOCK_DGRAM : SOCK_STREAM;
 	int fd = socket(v6 ? AF_INET6 : AF_INET, kind | SOCK_CLOEXEC, 0);
-	struct timeval limit = { .tv_sec = 10L * rig.factor };
+	struct timeval limit = {.tv_sec = 10L * rig.factor};
 	struct sockaddr_storage ss;
 	struct endpoint source;
 	int yes = 1;
@@ -164,8 +164,8 @@ static void dial_here(const struct dial_plan *plan, struct dial_result *r)
 	r->bound_dev = len > 0 && device[0] != '\0';
 	if (plan->flags & (DIAL_UDP | DIAL_NO_HELLO))
 		return;
-	r->err = plan->flags & DIAL_TFO ? answer_read(fd, &r->answer) :
-					  say_hello(fd, &dst, &r->answer);
+	r->err = plan->flags & DIAL_TFO ? answer_read(fd, &r->answer)
+					: say_hello(fd, &dst, &r->answer);
 }
 
 struct dial_result dial(const struct dial_plan *plan)
@@ -205,8 +205,8 @@ static int server_listen(uint16_t port, const char *only)
 static void server_answer(int listener)
 {
 	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-	struct timeval limit = { .tv_sec = 5L * rig.factor };
-	struct answer a = { .who = 'S', .ok = 1 };
+	struct timeval limit = {.tv_sec = 5L * rig.factor};
+	struct answer a = {.who = 'S', .ok = 1};
 	struct hello h;
 
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
@@ -240,7 +240,7 @@ pid_t server_start(enum place place, const uint16_t *ports, size_t n, const char
 	ready[1] = 3;
 	close_range(4, ~0U, 0);
 	for (size_t i = 0; i < n; i++)
-		p[i] = (struct pollfd){ .fd = server_listen(ports[i], only), .events = POLLIN };
+		p[i] = (struct pollfd){.fd = server_listen(ports[i], only), .events = POLLIN};
 	if (write(ready[1], "r", 1) != 1)
 		_exit(1);
 	for (;;) {
@@ -260,7 +260,7 @@ void server_stop(pid_t pid)
 /* Any address that nobody would call ours: 11.0.0.0/8, 2001:db8::/32, and 11/8 mapped. */
 static struct endpoint destination(uint32_t i, uint32_t r, bool *v6)
 {
-	struct endpoint e = { .port = htons((uint16_t)(1024 + r % 60000)) };
+	struct endpoint e = {.port = htons((uint16_t)(1024 + r % 60000))};
 
 	*v6 = i % 3 != 0;
 	e.family = i % 3 == 1 ? AF_INET6 : AF_INET;
@@ -284,7 +284,7 @@ static bool dial_one(uint32_t i, uint32_t r)
 	socklen_t len = endpoint_sockaddr(&dst, v6, &ss);
 	int fd = socket(v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	struct endpoint own = endpoint_parse(dst.family == AF_INET6 ? A6 : A4, 0);
-	struct answer a = { 0 };
+	struct answer a = {0};
 	bool good = connect(fd, (struct sockaddr *)&ss, len) == 0;
 
 	if (good) {

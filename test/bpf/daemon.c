@@ -67,9 +67,8 @@ int daemon_listen(enum place place, uint32_t index)
 
 	for (enum listener_kind k = 0; k < LISTENER_KINDS && err == 0; k++) {
 		rig_enter(rig.netns[place]);
-		listeners[index][k] =
-			listen_on(k == LISTENER_EGRESS4 || k == LISTENER_INGRESS4 ? "127.0.0.1" :
-										    "::1");
+		listeners[index][k] = listen_on(
+			k == LISTENER_EGRESS4 || k == LISTENER_INGRESS4 ? "127.0.0.1" : "::1");
 		rig_enter(rig.home);
 		if (listeners[index][k] < 0)
 			return -errno;
@@ -100,8 +99,8 @@ int daemon_enrol(enum place place, uint32_t flags)
 	};
 	int err = loader_workload_put(loader, rig.cookie[place], &w);
 
-	return err < 0 ? err :
-			 loader_inbound_attach(loader, rig.netns[place], rig.cookie[place], &w);
+	return err < 0 ? err
+		       : loader_inbound_attach(loader, rig.netns[place], rig.cookie[place], &w);
 }
 
 static struct endpoint name_of(int fd, bool peer)
@@ -173,8 +172,8 @@ static bool slot_right(const struct slot *s, const struct hello *h, uint32_t ind
 
 static void serve_egress(int fd, uint32_t index)
 {
-	struct answer a = { .who = 'D' };
-	struct tcp_info info = { .tcpi_options = 0 };
+	struct answer a = {.who = 'D'};
+	struct tcp_info info = {.tcpi_options = 0};
 	socklen_t len = sizeof info;
 	struct hello h;
 	struct slot *s;
@@ -200,7 +199,7 @@ static void serve_egress(int fd, uint32_t index)
 
 static void serve_ingress(int fd)
 {
-	struct answer a = { .who = 'I' };
+	struct answer a = {.who = 'I'};
 	struct hello h;
 
 	a.local = name_of(fd, false);
@@ -216,7 +215,7 @@ static void serve_ingress(int fd)
 
 static void serve_listener(int listener, uint32_t index, enum listener_kind kind)
 {
-	struct timeval limit = { .tv_sec = 5L * rig.factor };
+	struct timeval limit = {.tv_sec = 5L * rig.factor};
 	int fd;
 
 	for (;;) {
@@ -242,11 +241,11 @@ static void serve_all(int also, int timeout)
 	for (uint32_t i = 0; i < 4; i++)
 		for (enum listener_kind k = 0; k < LISTENER_KINDS; k++)
 			if (listeners[i][k] > 0) {
-				p[n] = (struct pollfd){ .fd = listeners[i][k], .events = POLLIN };
+				p[n] = (struct pollfd){.fd = listeners[i][k], .events = POLLIN};
 				index[n] = i;
 				kind[n++] = k;
 			}
-	p[n] = (struct pollfd){ .fd = also, .events = POLLIN };
+	p[n] = (struct pollfd){.fd = also, .events = POLLIN};
 	poll(p, n + 1, timeout);
 	for (nfds_t i = 0; i < n; i++)
 		if (p[i].revents != 0)
@@ -293,7 +292,7 @@ int daemon_dial(enum place place, uint32_t number, const struct endpoint *client
 		const struct endpoint *to)
 {
 	bool v6 = to->family == AF_INET6;
-	struct endpoint from = { .family = to->family };
+	struct endpoint from = {.family = to->family};
 	struct sockaddr_storage ss;
 	socklen_t len;
 	uint32_t count;
@@ -306,7 +305,7 @@ int daemon_dial(enum place place, uint32_t number, const struct endpoint *client
 	from.ip.word[1] = v6 ? htonl(SLOT6_WORD1) : 0;
 	from.ip.word[2] = v6 ? 0 : htonl(0xffff);
 	from.ip.word[3] = htonl(DIAL_NET4 | number);
-	*d = (struct dial){ .netns = rig.cookie[place], .client = *client, .used = 1 };
+	*d = (struct dial){.netns = rig.cookie[place], .client = *client, .used = 1};
 	setsockopt(fd, IPPROTO_IPV6, IPV6_FREEBIND, &yes, sizeof yes);
 	len = endpoint_sockaddr(&from, false, &ss);
 	if (bind(fd, (struct sockaddr *)&ss, len) < 0)

@@ -23,7 +23,7 @@
 #define SO_NETNS_COOKIE 71
 #endif
 
-struct rig rig = { .home = -1, .factor = 1 };
+struct rig rig = {.home = -1, .factor = 1};
 
 static const char *const letters = "abw";
 static char old_cgroup[600];
@@ -250,7 +250,7 @@ pid_t rig_fork(enum place place)
 
 struct endpoint endpoint_parse(const char *ip, uint16_t port)
 {
-	struct endpoint e = { .port = htons(port), .family = AF_INET };
+	struct endpoint e = {.port = htons(port), .family = AF_INET};
 
 	if (inet_pton(AF_INET, ip, &e.ip.word[3]) == 1) {
 		e.ip.word[2] = htonl(0xffff);
@@ -267,7 +267,7 @@ struct endpoint endpoint_of(const struct sockaddr_storage *ss)
 {
 	const struct sockaddr_in *in4 = (const struct sockaddr_in *)ss;
 	const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)ss;
-	struct endpoint e = { .family = AF_INET };
+	struct endpoint e = {.family = AF_INET};
 
 	if (ss->ss_family == AF_INET) {
 		e.ip.word[2] = htonl(0xffff);

@@ -70,12 +70,12 @@ static struct loader_policy rule(uint32_t subject, enum direction direction, uin
 				 uint16_t port, enum verdict verdict, uint32_t id)
 {
 	struct loader_policy p = {
-		.key = { .subject = subject,
-			 .peer = peer,
-			 .port = htons(port),
-			 .direction = (uint8_t)direction,
-			 .protocol = IPPROTO_TCP },
-		.entry = { .verdict = verdict, .rule = id },
+		.key = {.subject = subject,
+			.peer = peer,
+			.port = htons(port),
+			.direction = (uint8_t)direction,
+			.protocol = IPPROTO_TCP},
+		.entry = {.verdict = verdict, .rule = id},
 	};
 
 	return p;
@@ -89,8 +89,8 @@ static void policy_set(const struct loader_policy *entries, size_t n)
 		check(false, "the policy is written", "%s", loader_error(loader));
 }
 #define POLICY(...)                                                                                \
-	policy_set((struct loader_policy[]){ __VA_ARGS__ },                                        \
-		   sizeof((struct loader_policy[]){ __VA_ARGS__ }) / sizeof(struct loader_policy))
+	policy_set((struct loader_policy[]){__VA_ARGS__},                                          \
+		   sizeof((struct loader_policy[]){__VA_ARGS__}) / sizeof(struct loader_policy))
 
 #define A_OUT(peer, port, verdict, id)                                                             \
 	rule(IDENTITY_A, DIRECTION_EGRESS, peer, port, VERDICT_##verdict, id)
@@ -104,9 +104,9 @@ static void addresses_set(void)
 		uint32_t identity;
 		enum place place;
 	} all[] = {
-		{ A4, IDENTITY_A, PLACE_A }, { A6, IDENTITY_A, PLACE_A },
-		{ B4, IDENTITY_B, PLACE_B }, { B6, IDENTITY_B, PLACE_B },
-		{ HOST4, IDENTITY_HOST, PLACE_WORLD }, { HOST6, IDENTITY_HOST, PLACE_WORLD },
+		{A4, IDENTITY_A, PLACE_A},	     {A6, IDENTITY_A, PLACE_A},
+		{B4, IDENTITY_B, PLACE_B},	     {B6, IDENTITY_B, PLACE_B},
+		{HOST4, IDENTITY_HOST, PLACE_WORLD}, {HOST6, IDENTITY_HOST, PLACE_WORLD},
 	};
 	struct loader_address entries[6];
 
@@ -208,7 +208,7 @@ static void steered(const char *sentence, struct dial_plan plan, const char *cli
 	      sentence, "%s", describe(&r));
 }
 
-#define PLAN(...) ((struct dial_plan){ __VA_ARGS__ })
+#define PLAN(...) ((struct dial_plan){__VA_ARGS__})
 
 /* Decisions on values */
 
@@ -272,10 +272,10 @@ static void test_verdicts(void)
 	     VERDICT_DENY, 5);
 	says("a denying source wins over a destination that proxies", ask(X, Y, 81, 1, 1),
 	     VERDICT_DENY, 2);
-	says("a proxying destination wins over a direct source", ask(X, Y, 80, 0, 1),
-	     VERDICT_PROXY, 9);
-	says("the node's host is not held by a rule for anybody",
-	     ask(IDENTITY_HOST, Z, 80, 0, 1), VERDICT_DIRECT, 0);
+	says("a proxying destination wins over a direct source", ask(X, Y, 80, 0, 1), VERDICT_PROXY,
+	     9);
+	says("the node's host is not held by a rule for anybody", ask(IDENTITY_HOST, Z, 80, 0, 1),
+	     VERDICT_DIRECT, 0);
 	says("a rule that names the host holds it", ask(IDENTITY_HOST, Y, 80, 0, 1), VERDICT_DENY,
 	     8);
 	says("TCP port 53 is not proxied", ask(Y, Z, 53, 0, 1), VERDICT_DIRECT, 7);
@@ -290,27 +290,27 @@ static void test_addresses(void)
 		bool is4, loopback, wildcard, slot_range;
 		const char *carried;
 	} all[] = {
-		{ "10.77.1.1", true, false, false, false, NULL },
-		{ "127.0.0.1", true, true, false, false, NULL },
-		{ "127.63.255.255", true, true, false, false, NULL },
-		{ "127.64.0.0", true, true, false, true, "127.64.0.0" },
-		{ "127.127.255.255", true, true, false, true, "127.127.255.255" },
-		{ "127.128.0.7", true, true, false, false, "127.128.0.7" },
-		{ "127.192.0.0", true, true, false, false, NULL },
-		{ "0.0.0.0", true, false, true, false, NULL },
-		{ "::", false, false, true, false, NULL },
-		{ "::1", false, true, false, false, NULL },
-		{ "::127.0.0.1", false, false, false, false, NULL },
-		{ "fd73:6875:6e74::7f40:9", false, false, false, true, "127.64.0.9" },
-		{ "fd73:6875:6e74::7f80:9", false, false, false, true, "127.128.0.9" },
-		{ "fd73:6875:6e74::1:7f40:9", false, false, false, true, NULL },
-		{ "fd73:6875:6e74::a00:1", false, false, false, true, NULL },
-		{ "fd73:6875:6e75::7f40:9", false, false, false, false, NULL },
+		{"10.77.1.1", true, false, false, false, NULL},
+		{"127.0.0.1", true, true, false, false, NULL},
+		{"127.63.255.255", true, true, false, false, NULL},
+		{"127.64.0.0", true, true, false, true, "127.64.0.0"},
+		{"127.127.255.255", true, true, false, true, "127.127.255.255"},
+		{"127.128.0.7", true, true, false, false, "127.128.0.7"},
+		{"127.192.0.0", true, true, false, false, NULL},
+		{"0.0.0.0", true, false, true, false, NULL},
+		{"::", false, false, true, false, NULL},
+		{"::1", false, true, false, false, NULL},
+		{"::127.0.0.1", false, false, false, false, NULL},
+		{"fd73:6875:6e74::7f40:9", false, false, false, true, "127.64.0.9"},
+		{"fd73:6875:6e74::7f80:9", false, false, false, true, "127.128.0.9"},
+		{"fd73:6875:6e74::1:7f40:9", false, false, false, true, NULL},
+		{"fd73:6875:6e74::a00:1", false, false, false, true, NULL},
+		{"fd73:6875:6e75::7f40:9", false, false, false, false, NULL},
 	};
 
 	for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
 		struct endpoint e = endpoint_parse(all[i].ip, 0);
-		struct addr_values v = { .pad = 0 };
+		struct addr_values v = {.pad = 0};
 		LIBBPF_OPTS(bpf_test_run_opts, o, .ctx_in = &v, .ctx_size_in = sizeof v);
 		char sentence[80];
 		uint32_t carried = 0;
@@ -321,8 +321,8 @@ static void test_addresses(void)
 		snprintf(sentence, sizeof sentence, "the kernel half knows what %s is", all[i].ip);
 		check(bpf_prog_test_run_opts(bpf_program__fd(values->progs.addr_values), &o) == 0 &&
 			      v.is4 == all[i].is4 && v.loopback == all[i].loopback &&
-			      v.wildcard == all[i].wildcard &&
-			      v.slot_range == all[i].slot_range && v.carried4 == carried,
+			      v.wildcard == all[i].wildcard && v.slot_range == all[i].slot_range &&
+			      v.carried4 == carried,
 		      sentence, "v4 %u loopback %u wildcard %u slot %u carries %08x", v.is4,
 		      v.loopback, v.wildcard, v.slot_range, ntohl(v.carried4));
 	}
@@ -401,8 +401,7 @@ static void test_captures(void)
 	captured("TCP Fast Open over IPv6 finds its slot",
 		 PLAN(.to = "2001:db8::1", .port = 80, .flags = DIAL_TFO));
 	check(seen.syn_data == 1, "and its data came in the SYN", "it did not");
-	captured("another workload of this node is captured by name",
-		 PLAN(.to = B4, .port = 8080));
+	captured("another workload of this node is captured by name", PLAN(.to = B4, .port = 8080));
 	check(seen.slot.rule == 11 && seen.slot.identity == IDENTITY_A &&
 		      seen.slot.revision == loader_globals(loader)->revision,
 	      "the slot says by which rule of which revision", "rule %u identity %u revision %llu",
@@ -491,7 +490,7 @@ static void test_exempt(void)
 	struct endpoint dst = endpoint_parse(B4, 8080);
 	struct sockaddr_storage ss;
 	socklen_t len = endpoint_sockaddr(&dst, false, &ss);
-	struct answer a = { .who = 0 };
+	struct answer a = {.who = 0};
 	int fd = daemon_socket(PLACE_A, false);
 	int err;
 
@@ -612,8 +611,8 @@ static void test_inbound(void)
 
 static bool in_registry(uint16_t port)
 {
-	struct port_key key = { .netns = rig.cookie[PLACE_B], .port = htons(port) };
-	struct port value = { .count = 0 };
+	struct port_key key = {.netns = rig.cookie[PLACE_B], .port = htons(port)};
+	struct port value = {.count = 0};
 	char path[300];
 	bool found;
 	int fd;
@@ -648,8 +647,8 @@ static void test_registry(void)
 {
 	const uint32_t flags = WORKLOAD_EGRESS | WORKLOAD_INGRESS;
 	const uint16_t port = 8099;
-	const struct dial_plan plan = { .from = PLACE_WORLD, .to = B4, .port = port,
-					.source = WORLD4 };
+	const struct dial_plan plan = {
+		.from = PLACE_WORLD, .to = B4, .port = port, .source = WORLD4};
 	pid_t server;
 
 	POLICY(B_IN(IDENTITY_ANY, EVERYWHERE, PROXY, 71));
@@ -680,7 +679,7 @@ static void test_registry(void)
 static void shows_client(const char *sentence, const char *to, const char *client)
 {
 	struct endpoint dst = endpoint_parse(to, 8081), from = endpoint_parse(client, 4711);
-	struct answer a = { .who = 0 };
+	struct answer a = {.who = 0};
 	int fd;
 	int err;
 
@@ -698,8 +697,8 @@ static void shows_client(const char *sentence, const char *to, const char *clien
 static void test_dials(void)
 {
 	const uint16_t port = 9002;
-	struct dial_plan plan = { .from = PLACE_B, .to = "127.0.0.1", .port = port,
-				  .source = "127.128.0.78" };
+	struct dial_plan plan = {
+		.from = PLACE_B, .to = "127.0.0.1", .port = port, .source = "127.128.0.78"};
 	struct dial_result r;
 	uint32_t count;
 	pid_t server;
@@ -710,7 +709,7 @@ static void test_dials(void)
 	shows_client("an IPv6 server sees an IPv4 client, mapped", B6, "192.0.2.9");
 	shows_client("a dual-stack server sees an IPv6 client of an IPv4 dial", B4, "2001:db8::9");
 	server = server_start(PLACE_B, &port, 1, NULL);
-	loader_dials(loader, &count)[78] = (struct dial){ .used = 1, .sport = htons(1) };
+	loader_dials(loader, &count)[78] = (struct dial){.used = 1, .sport = htons(1)};
 	r = dial(&plan);
 	check(r.err == 0 && same_address(&r.answer.peer, "127.128.0.78"),
 	      "a dial record of another port or namespace names nobody", "%s", describe(&r));
@@ -721,7 +720,7 @@ static void test_dials(void)
 
 static void test_event_rate(void)
 {
-	const struct dial_plan plan = { .to = "11.1.2.3", .port = 81 };
+	const struct dial_plan plan = {.to = "11.1.2.3", .port = 81};
 	uint64_t before = loader_suppressed(loader, WORKLOAD_A_INDEX), after;
 	uint64_t count[2][REASON_MAX];
 	uint32_t total = 0;
@@ -764,8 +763,8 @@ static void test_event_rate(void)
 static void test_many(uint32_t total)
 {
 	enum { CLIENTS = 4 };
-	uint32_t *shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
-				0);
+	uint32_t *shared =
+		mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	uint64_t captured_before;
 	char sentence[160];
 	double start = seconds(), took;
@@ -787,8 +786,8 @@ static void test_many(uint32_t total)
 	      sentence, "%u done, %u bad at the client, %u claimed, %u wrong, %s", shared[0],
 	      shared[1], seen.egress, seen.wrong, seen.detail);
 	printf("# %.1f s, %.0f us each\n", took, took * 1e6 / total);
-	check(seen.same_address == 0, "a freed slot comes back under another address",
-	      "%u did not", seen.same_address);
+	check(seen.same_address == 0, "a freed slot comes back under another address", "%u did not",
+	      seen.same_address);
 	munmap(shared, 4096);
 }
 
@@ -867,8 +866,8 @@ static void test_adopt(void)
 		 PLAN(.from = PLACE_WORLD, .to = B4, .port = 8081, .source = WORLD4), 0, 'I');
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
-	connects("killed, it serves nothing more", PLAN(.to = "11.1.2.3", .port = 80),
-		 ECONNREFUSED, 0);
+	connects("killed, it serves nothing more", PLAN(.to = "11.1.2.3", .port = 80), ECONNREFUSED,
+		 0);
 	connects("killed, arrivals are refused",
 		 PLAN(.from = PLACE_WORLD, .to = B6, .port = 8081, .source = WORLD6), ECONNREFUSED,
 		 0);
@@ -914,15 +913,14 @@ static void test_refusals(void)
 	snprintf(path, sizeof path, "%s/" ABI_LAYOUT "/slots", pins);
 	refuses_to_open("slots that are no power of two are refused", pins, 1000, -EINVAL,
 			"power of two");
-	refuses_to_open("a folder outside a bpf file system is refused", rig.folder, SLOTS,
-			-EINVAL, "mount -t bpf");
+	refuses_to_open("a folder outside a bpf file system is refused", rig.folder, SLOTS, -EINVAL,
+			"mount -t bpf");
 	refuses_to_open("another size of the table is refused", rig.pins, 2 * SLOTS, -EEXIST,
 			"shunt detach");
 	mkdir(pins, 0700);
 	snprintf(path, sizeof path, "%s/v0", pins);
 	mkdir(path, 0700);
-	refuses_to_open("pins of another layout are refused", pins, SLOTS, -EEXIST,
-			"shunt detach");
+	refuses_to_open("pins of another layout are refused", pins, SLOTS, -EEXIST, "shunt detach");
 	rmdir(path);
 	snprintf(path, sizeof path, "%s/" ABI_LAYOUT, pins);
 	mkdir(path, 0700);
@@ -994,7 +992,7 @@ static uint32_t still_attached(const uint32_t *ours, size_t n)
 
 static void test_detach(void)
 {
-	uint32_t ids[16] = { 0 };
+	uint32_t ids[16] = {0};
 	char path[300];
 	size_t n;
 	int removed;
@@ -1065,7 +1063,7 @@ static bool open_first(void)
 
 static void test_all(void)
 {
-	static const uint16_t ports[] = { 8080, 8081, 8082, 53 };
+	static const uint16_t ports[] = {8080, 8081, 8082, 53};
 	const char *connects_text = getenv("CONNECTS");
 	pid_t server;
 

@@ -30,7 +30,7 @@ int verdict_values(struct verdict_values *v)
 SEC("syscall")
 int addr_values(struct addr_values *v)
 {
-	struct addr16 a = { { v->word[0], v->word[1], v->word[2], v->word[3] } };
+	struct addr16 a = {{v->word[0], v->word[1], v->word[2], v->word[3]}};
 
 	v->is4 = addr_is4(a);
 	v->loopback = addr_is_loopback(a);

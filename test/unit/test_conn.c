@@ -50,8 +50,7 @@ void origdst_release(struct origdst *o)
 	(void)o;
 }
 
-int64_t dial_bind(struct worker *w, const struct enrolled *e, int fd,
-		  const struct endpoint *client)
+int64_t dial_bind(struct worker *w, const struct enrolled *e, int fd, const struct endpoint *client)
 {
 	(void)w;
 	(void)e;
@@ -184,7 +183,8 @@ static void make_view(void)
 		bool is_api = strcmp(w->name, "api") == 0;
 		struct card *card = card_new(w);
 
-		assert_int_equal(directory_add_local(d, is_api, w->identity, &w->addresses[0], card), 0);
+		assert_int_equal(
+			directory_add_local(d, is_api, w->identity, &w->addresses[0], card), 0);
 		assert_int_equal(directory_add(d, &w->addresses[0], w->identity, is_api, card), 0);
 		card_unref(card);
 		seat_init(&seats[is_api], is_api ? &api : &web, is_api);
