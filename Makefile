@@ -174,6 +174,10 @@ asan: ## unit and namespace tests under AddressSanitizer and UBSan
 tsan: ## namespace tests under ThreadSanitizer
 	$(Q)$(MAKE) --no-print-directory B=$(B)/tsan OPT="-O1 -g" SAN="-fsanitize=thread" check-netns
 
+.PHONY: check-debian13
+check-debian13: ## build and unit tests on Debian 13, in a chroot (root; not part of check)
+	$(Q)B=$(B) test/debian13
+
 # ---- fuzzing (clang) ----
 
 FUZZ ?= http1
@@ -233,5 +237,5 @@ uninstall: ## takes away what install brought; `shunt detach` first, to release 
 		$(DESTDIR)$(PREFIX)/lib/systemd/system/shuntd.service
 	rm -rf $(DESTDIR)$(PREFIX)/share/doc/shunt
 
--include $(shell find $(B) -name '*.d' 2>/dev/null)
+-include $(shell find $(addprefix $(B)/,proxy config test bpf) -name '*.d' -type f 2>/dev/null)
 endif
