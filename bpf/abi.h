@@ -152,6 +152,11 @@ struct slot {
 	__u8 pad[24];
 };
 
+/* The place of slot number `n` (of an address: its low 22 bits) in the array. Neighbours in
+ * number are far apart in place, so that a burst of long-lived connections leaves no run of
+ * taken slots for the next ones to fail on. Odd, so that no two numbers of a lap meet. */
+#define SLOT_PLACE(n, slots) (((n)*0x9e3779b1U) & ((slots)-1))
+
 /* A dial of the daemon towards an application: who the application shall see. Map `dials`,
  * mapped too, written by the daemon alone and complete before the SYN leaves. The address
  * dialled from carries the number: 127.128.x.y. */

@@ -49,7 +49,7 @@ static __always_inline struct slot *slot_take(struct globals *g, __u32 *addr)
 {
 	for (int tries = 0; tries < SLOT_TRIES; tries++) {
 		__u32 n = __sync_fetch_and_add(&g->next_slot, 1);
-		__u32 i = n & slot_mask;
+		__u32 i = SLOT_PLACE(n, slot_mask + 1);
 		struct slot *s = bpf_map_lookup_elem(&slots, &i);
 
 		if (s != NULL &&
@@ -269,7 +269,7 @@ int connect6(struct bpf_sock_addr *ctx)
  * the daemon has closed. */
 static __always_inline const struct endpoint *slot_shown(__u64 netns, __u32 addr, __u16 port)
 {
-	__u32 i = bpf_ntohl(addr) & slot_mask;
+	__u32 i = SLOT_PLACE(bpf_ntohl(addr), slot_mask + 1);
 	const struct slot *s = bpf_map_lookup_elem(&slots, &i);
 
 	if (s == NULL || port != bpf_htons(EGRESS_PORT) || s->addr != addr || s->netns != netns)

@@ -813,53 +813,77 @@ static int table_surplus(const struct table *t, const unsigned char *records, si
 	return 0;
 }
 
-/* Puts first, the more specific before the more general; then removals, the other way round: a
- * flow meets its old entry until its new one is there, and never what lies behind both. */
-static int table_replace(const struct table *t, const void *entries, size_t n)
+/* A sorted copy of `n` records; NULL when memory is short. */
+static unsigned char *table_sorted(const struct table *t, const void *entries, size_t n)
 {
-	size_t size = t->key_size + t->value_size, surplus_count = 0;
+	size_t size = t->key_size + t->value_size;
 	unsigned char *records = malloc(n * size + 1);
-	unsigned char *surplus = NULL;
-	int err;
 
-	if (records == NULL)
-		return -ENOMEM;
-	if (n > 0) {
+	if (records != NULL && n > 0) {
 		memcpy(records, entries, n * size);
 		qsort(records, n, size, t->compare);
 	}
-	err = table_put(t, records, n);
-	if (err == 0)
-		err = table_surplus(t, records, n, &surplus, &surplus_count);
-	if (err == 0 && surplus_count > 0)
-		qsort(surplus, surplus_count, t->key_size, t->compare);
-	while (err == 0 && surplus_count > 0)
-		err = bpf_map_delete_elem(t->map, surplus + --surplus_count * t->key_size);
+	return records;
+}
+
+/* Removes what `records` does not have, in the order opposite to that of table_put(). */
+static int table_prune(const struct table *t, const unsigned char *records, size_t n)
+{
+	unsigned char *surplus = NULL;
+	size_t count = 0;
+	int err = table_surplus(t, records, n, &surplus, &count);
+
+	if (err == 0 && count > 0)
+		qsort(surplus, count, t->key_size, t->compare);
+	while (err == 0 && count > 0)
+		err = bpf_map_delete_elem(t->map, surplus + --count * t->key_size);
 	free(surplus);
-	free(records);
 	return err;
 }
 
-int loader_policy_replace(struct loader *l, const struct loader_policy *entries, size_t n,
-			  uint64_t revision)
+static struct table policy_table(const struct loader *l)
 {
-	const struct table t = {
+	return (struct table){
 		.map = bpf_map__fd(l->connect->maps.policy),
 		.key_size = sizeof(struct policy_key),
 		.value_size = sizeof(struct policy_entry),
 		.compare = compare_policy,
 	};
-	int err;
+}
 
-	_Static_assert(sizeof *entries == sizeof(struct policy_key) + sizeof(struct policy_entry),
-		       "a record is key and value, nothing between");
+_Static_assert(sizeof(struct loader_policy) ==
+		       sizeof(struct policy_key) + sizeof(struct policy_entry),
+	       "a record is key and value, nothing between");
+
+int loader_policy_put(struct loader *l, const struct loader_policy *entries, size_t n,
+		      uint64_t revision)
+{
+	struct table t = policy_table(l);
+	unsigned char *records;
+	int err = -ENOMEM;
+
 	if (n > POLICY_MAX)
 		return fail(l, -E2BIG, "%zu policy entries, at most %u fit", n, POLICY_MAX);
-	err = table_replace(&t, entries, n);
+	records = table_sorted(&t, entries, n);
+	if (records != NULL)
+		err = table_put(&t, records, n);
+	free(records);
 	if (err < 0)
 		return fail(l, err, "cannot write the policy");
 	__atomic_store_n(&l->globals->revision, revision, __ATOMIC_SEQ_CST);
 	return 0;
+}
+
+int loader_policy_prune(struct loader *l, const struct loader_policy *entries, size_t n)
+{
+	struct table t = policy_table(l);
+	unsigned char *records = table_sorted(&t, entries, n);
+	int err = -ENOMEM;
+
+	if (records != NULL)
+		err = table_prune(&t, records, n);
+	free(records);
+	return err < 0 ? fail(l, err, "cannot remove old policy entries") : 0;
 }
 
 int loader_address_replace(struct loader *l, const struct loader_address *entries, size_t n)
@@ -870,13 +894,19 @@ int loader_address_replace(struct loader *l, const struct loader_address *entrie
 		.value_size = sizeof(struct address),
 		.compare = compare_address,
 	};
-	int err;
+	unsigned char *records;
+	int err = -ENOMEM;
 
 	_Static_assert(sizeof *entries == sizeof(struct addr16) + sizeof(struct address),
 		       "a record is key and value, nothing between");
 	if (n > ADDRESSES_MAX)
 		return fail(l, -E2BIG, "%zu addresses, at most %u fit", n, ADDRESSES_MAX);
-	err = table_replace(&t, entries, n);
+	records = table_sorted(&t, entries, n);
+	if (records != NULL)
+		err = table_put(&t, records, n);
+	if (err == 0)
+		err = table_prune(&t, records, n);
+	free(records);
 	return err < 0 ? fail(l, err, "cannot write the addresses") : 0;
 }
 

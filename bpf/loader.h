@@ -76,18 +76,22 @@ __attribute__((warn_unused_result)) int
 loader_address_put(struct loader *l, const struct addr16 *ip, const struct address *a);
 int loader_address_remove(struct loader *l, const struct addr16 *ip);
 
-/* Makes `policy` hold exactly these `n` entries (keys unique), changing only what differs,
- * in the order that gives each flow its old or its new verdict and never a third: new and
- * changed entries first, the more specific ones before the more general; then removals, the
- * more general first. Then globals.revision = revision. */
+/* Two steps make `policy` hold exactly these `n` entries (keys unique), changing only what
+ * differs, in the order that gives each flow its old or its new verdict and never a third.
+ * loader_policy_put() enters what is new or changed, the more specific before the more general,
+ * and sets globals.revision; loader_policy_prune() removes the rest, the more general first.
+ * Between the two is the time to change identities: those of before and of after both have
+ * their entries then, and a subject without entries would be open. */
 struct loader_policy {
 	struct policy_key key;
 	struct policy_entry entry;
 };
-__attribute__((warn_unused_result)) int loader_policy_replace(struct loader *l,
-							      const struct loader_policy *entries,
-							      size_t n, uint64_t revision);
-/* The same for addresses: exactly these; puts before removals. */
+__attribute__((warn_unused_result)) int loader_policy_put(struct loader *l,
+							  const struct loader_policy *entries,
+							  size_t n, uint64_t revision);
+__attribute__((warn_unused_result)) int
+loader_policy_prune(struct loader *l, const struct loader_policy *entries, size_t n);
+/* Exactly these addresses; puts before removals. */
 struct loader_address {
 	struct addr16 ip;
 	struct address address;

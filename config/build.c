@@ -16,10 +16,15 @@
 
 /* ---- identities ---- */
 
+struct identity {
+	char *key;
+	uint32_t number;
+};
+
 struct identity_table {
-	char **keys; /* number - IDENTITY_FIRST */
+	struct identity *items; /* sorted by key */
+	uint32_t *numbers; /* that are taken, sorted */
 	size_t count, room;
-	size_t *sorted; /* indexes of keys, by key */
 };
 
 struct identity_table *identity_table_new(void)
@@ -32,13 +37,13 @@ void identity_table_free(struct identity_table *t)
 	if (t == NULL)
 		return;
 	for (size_t i = 0; i < t->count; i++)
-		free(t->keys[i]);
-	free(t->keys);
-	free(t->sorted);
+		free(t->items[i].key);
+	free(t->items);
+	free(t->numbers);
 	free(t);
 }
 
-/* The place in `sorted` where the key is, or should be. */
+/* Where the key is, or should be. */
 static size_t identity_find(const struct identity_table *t, const char *key, bool *found)
 {
 	size_t lo = 0, hi = t->count;
@@ -46,7 +51,7 @@ static size_t identity_find(const struct identity_table *t, const char *key, boo
 	*found = false;
 	while (lo < hi) {
 		size_t mid = (lo + hi) / 2;
-		int c = strcmp(key, t->keys[t->sorted[mid]]);
+		int c = strcmp(key, t->items[mid].key);
 
 		if (c == 0) {
 			*found = true;
@@ -60,44 +65,81 @@ static size_t identity_find(const struct identity_table *t, const char *key, boo
 	return lo;
 }
 
+/* The first place whose number is not below `number`. */
+static size_t number_find(const struct identity_table *t, uint32_t number)
+{
+	size_t lo = 0, hi = t->count;
+
+	while (lo < hi) {
+		size_t mid = (lo + hi) / 2;
+
+		if (t->numbers[mid] < number)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
 static bool identity_room(struct identity_table *t)
 {
-	size_t room = t->room == 0 ? 64 : t->room * 2, *sorted;
-	char **keys;
+	size_t room = t->room == 0 ? 64 : t->room * 2;
+	struct identity *items;
+	uint32_t *numbers;
 
 	if (t->count < t->room)
 		return true;
-	keys = realloc(t->keys, room * sizeof(*keys));
-	if (keys == NULL)
+	items = realloc(t->items, room * sizeof(*items));
+	if (items == NULL)
 		return false;
-	t->keys = keys;
-	sorted = realloc(t->sorted, room * sizeof(*sorted));
-	if (sorted == NULL)
+	t->items = items;
+	numbers = realloc(t->numbers, room * sizeof(*numbers));
+	if (numbers == NULL)
 		return false;
-	t->sorted = sorted;
+	t->numbers = numbers;
 	t->room = room;
 	return true;
+}
+
+/* FNV-1a of the key: the same labels get the same number in every process, so that a daemon
+ * that adopts the kernel's maps means by a number what the one before it meant. */
+static uint32_t identity_wish(const char *key)
+{
+	uint64_t h = UINT64_C(0xcbf29ce484222325);
+
+	for (; *key != '\0'; key++)
+		h = (h ^ (unsigned char)*key) * UINT64_C(0x100000001b3);
+	return (uint32_t)(IDENTITY_FIRST + (h ^ h >> 32) % (UINT32_MAX / 2));
 }
 
 /* The number of a set of labels; 0 when memory is short. */
 static uint32_t identity_number(struct identity_table *t, const char *key)
 {
 	bool found;
-	size_t at = identity_find(t, key, &found);
+	size_t at = identity_find(t, key, &found), taken;
+	uint32_t number = identity_wish(key);
 	char *copy;
 
 	if (found)
-		return (uint32_t)(IDENTITY_FIRST + t->sorted[at]);
+		return t->items[at].number;
 	copy = malloc(strlen(key) + 1);
 	if (copy == NULL || !identity_room(t)) {
 		free(copy);
 		return 0;
 	}
 	memcpy(copy, key, strlen(key) + 1);
-	memmove(&t->sorted[at + 1], &t->sorted[at], (t->count - at) * sizeof(*t->sorted));
-	t->sorted[at] = t->count;
-	t->keys[t->count] = copy;
-	return (uint32_t)(IDENTITY_FIRST + t->count++);
+	taken = number_find(t, number);
+	while (taken < t->count && t->numbers[taken] == number) { /* another's: the next free one */
+		number++;
+		taken++;
+	}
+	memmove(&t->numbers[taken + 1], &t->numbers[taken],
+		(t->count - taken) * sizeof(*t->numbers));
+	t->numbers[taken] = number;
+	memmove(&t->items[at + 1], &t->items[at], (t->count - at) * sizeof(*t->items));
+	t->items[at] = (struct identity){copy, number};
+	t->count++;
+	return number;
 }
 
 /* Namespace, account, labels in order. Line feeds occur in none of them. */

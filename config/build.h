@@ -38,7 +38,8 @@ struct document_file {
 };
 
 /* Numbers for sets of labels, kept over reloads so that a number never changes its meaning
- * while the kernel holds it. Owned by the caller. */
+ * while the kernel holds it; over restarts too, but for hashes that meet. Owned by the
+ * caller. */
 struct identity_table;
 struct identity_table *identity_table_new(void);
 void identity_table_free(struct identity_table *t);

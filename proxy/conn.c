@@ -17,7 +17,8 @@
 #include "proxy/recorder.h"
 #include "proxy/upstream.h"
 
-#define DRAIN_MAX (64 * 1024) /* of a refused body, and after the goodbye */
+#define DRAIN_MAX (64 * 1024) /* of a refused body */
+#define LINGER_MAX (1024 * 1024) /* after the goodbye */
 
 #define MAY(state) (1U << (state))
 static const unsigned may_follow[] = {
@@ -63,6 +64,18 @@ size_t conn_backlog(struct conn *c)
 void conn_wake(struct conn *c)
 {
 	io_wake(&c->io);
+}
+
+static bool conn_wants(struct conn *c)
+{
+	return c->state == CONN_OPEN && !c->fin && !c->ops->full(c->codec) &&
+	       (c->upstream == NULL || upstream_backlog(c->upstream) < BACKLOG_HIGH);
+}
+
+void conn_wake_reader(struct conn *c)
+{
+	if ((c->io.ready & IO_READ) && conn_wants(c))
+		io_wake(&c->io);
 }
 
 /* Last step, run when no event of this round can name the conn any more. */
@@ -111,7 +124,8 @@ void conn_close(struct conn *c, enum reason why, bool reset)
 
 static void linger_expired(struct deadline *d)
 {
-	conn_close(container_of(d, struct conn, head_limit), REASON_CLOSED_BY_DESTINATION, true);
+	/* Not by a reset: what is in the kernel's send buffer is still on its way. */
+	conn_close(container_of(d, struct conn, head_limit), REASON_CLOSED_BY_DESTINATION, false);
 }
 
 /* Everything is said. The client closes next; closing before it would turn what it still
@@ -144,7 +158,7 @@ static void linger_turn(struct conn *c)
 
 		if (n > 0)
 			c->dropped += (size_t)n;
-		if (n == 0 || (n < 0 && n != -EAGAIN) || c->dropped > DRAIN_MAX) {
+		if (n == 0 || (n < 0 && n != -EAGAIN) || c->dropped > LINGER_MAX) {
 			conn_close(c, REASON_CLOSED_BY_SOURCE, n < 0);
 			return;
 		}
@@ -180,12 +194,24 @@ static void conn_fail(struct conn *c, enum reason why)
 		conn_close(c, why, true);
 		return;
 	}
+	deadline_set(&c->worker->linger_limit, &c->head_limit, linger_expired);
 	while (!list_empty(&c->exchanges)) { /* the goodbye is their answer */
 		struct exchange *x = conn_exchange(c);
 
 		exchange_abandon(x, why);
 		exchange_left(x);
 	}
+}
+
+static void head_expired(struct deadline *d)
+{
+	struct conn *c = container_of(d, struct conn, head_limit);
+
+	conn_working(c, 0);
+	c->ops->expire(c->codec);
+	conn_fail(c, REASON_HEAD_TIMEOUT);
+	conn_flush(c);
+	conn_settle(c);
 }
 
 /* Acts on every event the last bytes completed; the parser is off the stack. */
@@ -197,10 +223,14 @@ static void conn_step(struct conn *c, int err)
 		exchange_take(c, &ev);
 	if (c->state != CONN_OPEN)
 		return;
+	/* The head limit runs from a head's first byte, also of one that was held back. */
+	if (list_empty(&c->exchanges) && c->ops->partial(c->codec) &&
+	    list_empty(&c->head_limit.link))
+		deadline_set(&c->worker->head_limit, &c->head_limit, head_expired);
 	if (err != 0)
 		conn_fail(c, reason_of(err));
 	else if (c->dropped > DRAIN_MAX)
-		conn_close(c, REASON_REFUSED_BODY, true);
+		conn_linger(c, REASON_REFUSED_BODY);
 }
 
 /* All that the codec has for the client is written. */
@@ -264,25 +294,8 @@ void conn_flush(struct conn *c)
 	while (written == WRITTEN_SOME);
 	if (written == WRITTEN_ALL)
 		conn_flushed(c);
-	if (c->state == CONN_OPEN && c->upstream != NULL && conn_backlog(c) < BACKLOG_LOW)
-		upstream_wake(c->upstream);
-}
-
-static bool conn_wants(struct conn *c)
-{
-	return c->state == CONN_OPEN && !c->fin && !c->ops->full(c->codec) &&
-	       (c->upstream == NULL || upstream_backlog(c->upstream) < BACKLOG_HIGH);
-}
-
-static void head_expired(struct deadline *d)
-{
-	struct conn *c = container_of(d, struct conn, head_limit);
-
-	conn_working(c, 0);
-	c->ops->expire(c->codec);
-	conn_fail(c, REASON_HEAD_TIMEOUT);
-	conn_flush(c);
-	conn_settle(c);
+	if (c->state == CONN_OPEN && c->upstream != NULL)
+		upstream_wake(c->upstream, conn_backlog(c) < BACKLOG_LOW);
 }
 
 static void conn_read(struct conn *c)
@@ -295,14 +308,10 @@ static void conn_read(struct conn *c)
 		c->fin = n == 0;
 		if (n > 0) {
 			c->bytes_in += (uint64_t)n;
-			if (!c->head_begun && list_empty(&c->exchanges) &&
-			    c->ops != &codec_opaque) {
-				c->head_begun = true;
-				deadline_set(&c->worker->head_limit, &c->head_limit, head_expired);
-			}
 			conn_step(c, c->ops->feed(c->codec, (struct slice){buffer, (size_t)n}));
 		} else if (n == 0) {
-			if (list_empty(&c->exchanges) && c->why == REASON_NONE && !c->head_begun)
+			if (list_empty(&c->exchanges) && c->why == REASON_NONE &&
+			    !c->ops->partial(c->codec))
 				c->why = REASON_CLOSED_BY_SOURCE;
 			conn_step(c, c->ops->finish(c->codec));
 		} else if (n != -EAGAIN) {
@@ -323,17 +332,17 @@ static void conn_turn(struct io *io)
 	}
 	if (told != 0)
 		stopwatch_run(&c->watch, CLOCK_OF_QUEUE, told);
-	if (list_empty(&c->exchanges) && !c->head_begun)
+	if (list_empty(&c->exchanges) && !c->ops->partial(c->codec))
 		conn_mark(c); /* if bytes come now, this is when their message began */
 	conn_working(c, 0);
 	conn_read(c);
-	if (c->state == CONN_OPEN && c->fin && (io->ready & IO_ERROR))
-		conn_close(c, REASON_RESET_BY_SOURCE, true); /* no read would tell any more */
+	if (c->state == CONN_OPEN && (io->ready & IO_ERROR) && !conn_wants(c))
+		conn_close(c, REASON_RESET_BY_SOURCE, true); /* no read of ours would tell */
 	if (c->state == CONN_OPEN && c->upstream != NULL)
 		upstream_flush(c->upstream);
 	conn_flush(c);
 	if ((io->ready & IO_READ) && conn_wants(c))
-		io_wake(io);
+		io_again(io);
 	conn_settle(c);
 }
 

@@ -55,7 +55,6 @@ struct conn {
 	/* The hand of this connection: what runs now. An exchange's times are the difference
 	 * between two states of it. */
 	struct stopwatch watch;
-	bool head_begun; /* bytes of a message whose HEAD has not come */
 	uint64_t mark[CLOCK_COUNT]; /* watch.ns where the coming message began */
 	uint64_t mark_at;
 	struct deadline head_limit;
@@ -80,6 +79,7 @@ void conn_close(struct conn *c, enum reason why, bool reset);
 
 void conn_flush(struct conn *c); /* writes what it can now */
 void conn_wake(struct conn *c); /* a turn of its own, in this round or the next */
+void conn_wake_reader(struct conn *c); /* the same, if it has bytes to read and may */
 void conn_mark(struct conn *c); /* the next message begins now */
 
 size_t conn_backlog(struct conn *c); /* bytes for the client, not yet written */

@@ -14,10 +14,13 @@
 #include "config/files.h"
 #include "proxy/addr.h"
 #include "proxy/log.h"
+#include "proxy/origdst.h"
 #include "proxy/policy.h"
 #include "proxy/recorder.h"
 
 #define TEND_MS 500
+#define SWEEP_TICKS 2
+#define RETRY_TICKS 10 /* of what failed before */
 #define HOST_ADDRESSES_MAX 256
 
 static double wall_seconds(void)
@@ -30,8 +33,8 @@ static double wall_seconds(void)
 
 /* ---- who is where ---- */
 
-static int add_workload(const struct control *c, struct directory *d,
-			const struct fleet_workload *w)
+static int add_documented(const struct control *c, struct directory *d,
+			  const struct fleet_workload *w)
 {
 	const struct member *m = w->netns ? enroll_find(&c->enrollment, w) : NULL;
 	uint32_t index = m ? m->enrolled.index : DIRECTORY_NOT_LOCAL;
@@ -42,9 +45,23 @@ static int add_workload(const struct control *c, struct directory *d,
 		err = directory_add_local(d, index, w->identity, &m->ip4, card);
 	for (size_t i = 0; i < w->address_count && err == 0; i++)
 		err = directory_add(d, &w->addresses[i], w->identity, index, card);
-	for (unsigned i = 0; m != NULL && i < m->address_count && err == 0; i++)
-		err = directory_add(d, &m->addresses[i], w->identity, index, card);
 	card_unref(card);
+	return err;
+}
+
+/* What a namespace says of itself is believed last: a workload may give itself any address,
+ * and must not become by it who a document or the host is. */
+static int add_found(const struct control *c, struct directory *d)
+{
+	int err = 0;
+
+	for (unsigned i = 0; i < WORKLOADS_MAX && err == 0; i++) {
+		const struct member *m = c->enrollment.members[i];
+		struct directory_entry own = directory_local(d, i);
+
+		for (unsigned k = 0; m != NULL && k < m->address_count && err == 0; k++)
+			err = directory_add(d, &m->addresses[k], own.identity, i, own.card);
+	}
 	return err;
 }
 
@@ -70,9 +87,11 @@ static struct directory *directory_build(const struct control *c, const struct f
 	int err = d ? 0 : -ENOMEM;
 
 	for (size_t i = 0; i < fleet->workload_count && err == 0; i++)
-		err = add_workload(c, d, &fleet->workloads[i]);
+		err = add_documented(c, d, &fleet->workloads[i]);
 	if (err == 0)
 		err = add_host(d);
+	if (err == 0)
+		err = add_found(c, d);
 	if (err == 0)
 		return d;
 	log_errx("directory of addresses: %s", strerror(-err));
@@ -144,16 +163,27 @@ static int kernel_addresses(struct control *c)
 	return err;
 }
 
-static int kernel_policy(struct control *c)
+/* Entries of the new policy beside those of the old; then addresses and workloads change
+ * their identities; then the old entries go. At no moment is a subject without its entries,
+ * which would leave it open. */
+static int kernel_apply(struct control *c)
 {
+	const struct policy *policy = c->snapshot.policy;
 	struct entries e = {.control = c};
-	int err = policy_kernel_entries(c->snapshot.policy, put_policy, &e);
+	int err = policy_kernel_entries(policy, put_policy, &e);
 
 	if (err >= 0)
-		err = loader_policy_replace(c->loader, e.policy, e.count,
-					    policy_revision(c->snapshot.policy));
+		err = loader_policy_put(c->loader, e.policy, e.count, policy_revision(policy));
+	if (err >= 0)
+		err = kernel_addresses(c);
+	if (err >= 0)
+		err = enroll_capture(&c->enrollment, c->loader, c->snapshot.fleet);
+	if (err >= 0)
+		err = loader_policy_prune(c->loader, e.policy, e.count);
 	free(e.policy);
-	return err;
+	if (err < 0)
+		log_errx("kernel maps: %s", loader_error(c->loader));
+	return err < 0 ? err : 0;
 }
 
 /* ---- putting a snapshot into force ---- */
@@ -165,7 +195,7 @@ static void view_swap(struct worker *w, void *arg)
 }
 
 /* Workers first: a connection that the kernel sends by the new policy must not meet the old
- * one. Then addresses, then policy, then capture of what is new. */
+ * one. What a daemon before us left is let go of last: until then it judges as it did. */
 static int control_apply(struct control *c)
 {
 	struct fleet *fleet = c->snapshot.fleet;
@@ -185,13 +215,10 @@ static int control_apply(struct control *c)
 		return -ENOMEM;
 	workers_call(&c->node, view_swap, view);
 	view_unref(view);
-	err = kernel_addresses(c);
-	if (err >= 0)
-		err = kernel_policy(c);
-	if (err < 0)
-		log_errx("kernel maps: %s", loader_error(c->loader));
-	enroll_capture(&c->enrollment, c->loader, fleet);
-	return err < 0 ? err : 0;
+	err = kernel_apply(c);
+	if (err == 0)
+		enroll_release_strangers(&c->enrollment, c->loader);
+	return err;
 }
 
 static int control_build(struct control *c, struct snapshot *out, struct findings *findings)
@@ -330,7 +357,10 @@ static void tend(uv_timer_t *timer)
 {
 	struct control *c = container_of(timer, struct control, tend);
 
-	if (enroll_is_stale(&c->enrollment) && control_apply(c) < 0)
+	c->ticks++;
+	if (c->ticks % SWEEP_TICKS == 0)
+		slots_sweep(c->node.slots, c->node.slot_count, io_now());
+	if (enroll_is_stale(&c->enrollment, c->ticks % RETRY_TICKS == 0) && control_apply(c) < 0)
 		log_warnx("namespaces changed, but not everything could be applied");
 }
 

@@ -30,7 +30,8 @@ struct control {
 	uv_loop_t loop;
 	uv_signal_t signals[4];
 	uv_poll_t events; /* kernel denials */
-	uv_timer_t tend; /* looks after namespaces that come and go */
+	uv_timer_t tend; /* looks after namespaces that come and go, and lost slots */
+	uint64_t ticks; /* of it */
 	struct identity_table *identities;
 	struct snapshot snapshot; /* what runs */
 	struct policy *previous; /* names the rules of events older than the last reload */

@@ -10,8 +10,10 @@
 
 #include "proxy/addr.h"
 #include "proxy/log.h"
+#include "proxy/origdst.h"
 
-#define YOUNG_NS UINT64_C(60000000000) /* its addresses are looked at for so long */
+#define YOUNG_NS UINT64_C(10000000000) /* its addresses are looked at each time */
+#define REFRESH_AT_ONCE 8 /* of the others */
 
 void enroll_adopt(struct enrollment *e, struct loader *l, struct node *node)
 {
@@ -19,18 +21,32 @@ void enroll_adopt(struct enrollment *e, struct loader *l, struct node *node)
 	uint64_t *netns = calloc(n ? n : 1, sizeof *netns);
 	struct workload *w = calloc(n ? n : 1, sizeof *w);
 
-	if (netns != NULL && w != NULL)
+	e->adopted = calloc(n ? n : 1, sizeof *e->adopted);
+	if (netns != NULL && w != NULL && e->adopted != NULL)
 		n = loader_workload_list(l, netns, w, n);
 	else
 		n = 0;
-	for (size_t i = 0; i < n; i++)
-		if (w[i].index < WORKLOADS_MAX)
-			e->generations[w[i].index] = w[i].generation;
+	for (size_t i = 0; i < n; i++) {
+		if (w[i].index >= WORKLOADS_MAX)
+			continue;
+		e->generations[w[i].index] = w[i].generation;
+		e->adopted[e->adopted_count++] = (struct adopted){netns[i], w[i].index};
+	}
 	free(netns);
 	free(w);
 	/* Whoever had claimed a slot died with the daemon before us. */
 	for (uint32_t i = 0; i < node->slot_count; i++)
-		__atomic_store_n(&node->slots[i].used, SLOT_FREE, __ATOMIC_RELEASE);
+		if (__atomic_load_n(&node->slots[i].used, __ATOMIC_RELAXED) != SLOT_FREE)
+			slot_free(&node->slots[i]);
+}
+
+/* The place this namespace had under the daemon before us, or NULL. */
+static struct adopted *adopted_place(const struct enrollment *e, uint64_t netns)
+{
+	for (size_t i = 0; i < e->adopted_count; i++)
+		if (e->adopted[i].netns == netns)
+			return &e->adopted[i];
+	return NULL;
 }
 
 struct member *enroll_find(const struct enrollment *e, const struct fleet_workload *w)
@@ -87,8 +103,14 @@ static bool member_read_addresses(struct member *m)
 {
 	struct addr16 found[OWN_ADDRESSES_MAX];
 	int n = netns_addresses(m->enrolled.netns_fd, found, OWN_ADDRESSES_MAX);
-	unsigned count = n < 0 ? 0 : n > OWN_ADDRESSES_MAX ? OWN_ADDRESSES_MAX : (unsigned)n;
+	unsigned count = n > OWN_ADDRESSES_MAX ? OWN_ADDRESSES_MAX : (unsigned)n;
 
+	if (n < 0)
+		return false; /* what was known stays */
+	if (n > OWN_ADDRESSES_MAX && m->address_count < count)
+		log_warnx("workload %s/%s: %d addresses, %d are read; name the others in its "
+			  "document",
+			  m->namespace, m->name, n, OWN_ADDRESSES_MAX);
 	if (count == m->address_count && memcmp(found, m->addresses, count * sizeof found[0]) == 0)
 		return false;
 	memcpy(m->addresses, found, count * sizeof found[0]);
@@ -151,35 +173,55 @@ static void member_unseat(struct member *m, struct node *node, enum reason why)
 	workers_call(node, seat_close_call, &s);
 }
 
-static uint32_t free_index(const struct enrollment *e)
+static bool index_is_adopted(const struct enrollment *e, uint32_t index)
 {
+	for (size_t i = 0; i < e->adopted_count; i++)
+		if (e->adopted[i].netns != 0 && e->adopted[i].index == index)
+			return true;
+	return false;
+}
+
+/* Its own place if a daemon before us gave it one, with the generation it had; else a free one
+ * that nobody may come back to. */
+static int member_place(struct enrollment *e, struct member *m)
+{
+	struct adopted *a = adopted_place(e, m->enrolled.netns);
 	uint32_t i = 0;
 
-	while (i < WORKLOADS_MAX && e->members[i] != NULL)
+	if (a != NULL && e->members[a->index] == NULL) {
+		m->enrolled.index = a->index;
+		m->enrolled.generation = e->generations[a->index];
+		m->known = true;
+		a->netns = 0;
+		return 0;
+	}
+	while (i < WORKLOADS_MAX && (e->members[i] != NULL || index_is_adopted(e, i)))
 		i++;
-	return i;
+	if (i == WORKLOADS_MAX)
+		return -ENOSPC;
+	m->enrolled.index = i;
+	m->enrolled.generation = ++e->generations[i];
+	return 0;
 }
 
 static int enroll_one(struct enrollment *e, struct node *node, const struct fleet_workload *w)
 {
-	uint32_t index = free_index(e);
 	struct member *m = calloc(1, sizeof *m);
 	struct seating s = {.err = 0};
-	int err = -ENOSPC;
+	int err;
 
 	if (m == NULL)
 		return -ENOMEM;
 	m->enrolled.netns_fd = -1;
 	for (int kind = 0; kind < LISTENER_KINDS; kind++)
 		m->enrolled.listeners[kind] = -1;
-	if (index < WORKLOADS_MAX)
-		err = member_open(m, w);
+	err = member_open(m, w);
+	if (err == 0)
+		err = member_place(e, m);
 	if (err < 0) {
 		member_free(m);
 		return err;
 	}
-	m->enrolled.index = index;
-	m->enrolled.generation = ++e->generations[index];
 	m->opened = io_now();
 	member_read_addresses(m);
 	member_own(m, w);
@@ -190,7 +232,7 @@ static int enroll_one(struct enrollment *e, struct node *node, const struct flee
 		member_free(m);
 		return s.err;
 	}
-	e->members[index] = m;
+	e->members[m->enrolled.index] = m;
 	return 0;
 }
 
@@ -271,36 +313,50 @@ static struct workload kernel_workload(const struct member *m)
 	};
 }
 
+/* One that is new is not judged before its inbound program is there: a connect() captured in
+ * between would find nobody to take it. One that is known goes on being judged meanwhile. */
 static int member_capture(struct member *m, struct loader *l)
 {
 	struct workload w = kernel_workload(m);
+	struct workload quiet = w;
 	int err = 0;
 
+	quiet.flags = m->known ? w.flags : 0;
 	for (int kind = 0; kind < LISTENER_KINDS && err == 0; kind++)
 		if (m->enrolled.listeners[kind] >= 0)
 			err = loader_listener_put(l, w.index, (enum listener_kind)kind,
 						  m->enrolled.listeners[kind]);
 	if (err == 0)
-		err = loader_workload_put(l, m->enrolled.netns, &w);
+		err = loader_workload_put(l, m->enrolled.netns, &quiet);
 	if (err == 0)
 		err = loader_inbound_attach(l, m->enrolled.netns_fd, m->enrolled.netns, &w);
+	if (err == 0 && !m->known)
+		err = loader_workload_put(l, m->enrolled.netns, &w);
 	m->captured = err == 0;
+	m->known |= m->captured;
 	return err;
 }
 
-void enroll_capture(struct enrollment *e, struct loader *l, const struct fleet *fleet)
+int enroll_capture(struct enrollment *e, struct loader *l, const struct fleet *fleet)
 {
+	int last = 0;
+
 	for (size_t i = 0; i < fleet->workload_count; i++) {
 		const struct fleet_workload *w = &fleet->workloads[i];
 		struct member *m = w->netns ? enroll_find(e, w) : NULL;
+		int err;
 
 		if (m == NULL || (m->captured && m->identity == w->identity))
 			continue;
 		m->identity = w->identity;
-		if (member_capture(m, l) < 0)
-			log_errx("workload %s/%s: not captured: %s", m->namespace, m->name,
-				 loader_error(l));
+		err = member_capture(m, l);
+		if (err < 0) {
+			last = err;
+			log_errx("workload %s/%s: NOT CAPTURED, its traffic may pass unjudged: %s",
+				 m->namespace, m->name, loader_error(l));
+		}
 	}
+	return last;
 }
 
 static void member_release(struct enrollment *e, struct member *m, struct loader *l,
@@ -324,8 +380,7 @@ static const struct fleet_workload *still_named(const struct fleet *fleet, const
 	return w != NULL && w->netns != NULL && strcmp(w->netns, m->path) == 0 ? w : NULL;
 }
 
-/* What a daemon before us held and no document names now. */
-static void release_strangers(struct enrollment *e, struct loader *l)
+void enroll_release_strangers(struct enrollment *e, struct loader *l)
 {
 	size_t n = loader_workload_list(l, NULL, NULL, 0);
 	uint64_t *netns = calloc(n ? n : 1, sizeof *netns);
@@ -342,6 +397,9 @@ static void release_strangers(struct enrollment *e, struct loader *l)
 	}
 	free(netns);
 	free(w);
+	free(e->adopted); /* nobody comes back to these places any more */
+	e->adopted = NULL;
+	e->adopted_count = 0;
 }
 
 void enroll_release(struct enrollment *e, struct loader *l, struct node *node,
@@ -353,22 +411,39 @@ void enroll_release(struct enrollment *e, struct loader *l, struct node *node,
 		if (m != NULL && (still_named(fleet, m) == NULL || !member_is_current(m)))
 			member_release(e, m, l, node, why);
 	}
-	release_strangers(e, l);
 }
 
-bool enroll_is_stale(struct enrollment *e)
+/* The next few of those that are not young any more: all of them in the course of time. */
+static bool refresh_some(struct enrollment *e)
 {
 	bool stale = false;
+	unsigned left = REFRESH_AT_ONCE;
+
+	for (unsigned i = 0; i < WORKLOADS_MAX && left > 0; i++) {
+		struct member *m = e->members[e->refreshed];
+
+		e->refreshed = (e->refreshed + 1) % WORKLOADS_MAX;
+		if (m == NULL)
+			continue;
+		stale |= member_read_addresses(m);
+		left--;
+	}
+	return stale;
+}
+
+bool enroll_is_stale(struct enrollment *e, bool retry)
+{
+	bool stale = refresh_some(e);
 
 	/* A path that is there may not be a namespace yet: `ip netns add` mounts it after. */
 	for (size_t i = 0; i < e->absent_count; i++)
-		stale |= e->absent[i].err != ENOENT || access(e->absent[i].path, F_OK) == 0;
+		stale |= e->absent[i].err == ENOENT ? access(e->absent[i].path, F_OK) == 0 : retry;
 	for (unsigned i = 0; i < WORKLOADS_MAX; i++) {
 		struct member *m = e->members[i];
 
 		if (m == NULL)
 			continue;
-		stale |= !member_is_current(m);
+		stale |= !member_is_current(m) || (retry && !m->captured);
 		if (io_now() - m->opened < YOUNG_NS)
 			stale |= member_read_addresses(m);
 	}
@@ -378,6 +453,7 @@ bool enroll_is_stale(struct enrollment *e)
 void enroll_close(struct enrollment *e, struct loader *l, struct node *node, bool detach)
 {
 	absentees_free(e->absent, e->absent_count);
+	free(e->adopted);
 	for (unsigned i = 0; i < WORKLOADS_MAX; i++) {
 		struct member *m = e->members[i];
 

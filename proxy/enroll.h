@@ -28,7 +28,8 @@ struct member {
 	struct addr16 ip6;
 	uint64_t opened; /* ns, when it was enrolled */
 	uint32_t identity; /* as the kernel has it */
-	bool captured; /* the kernel has it */
+	bool known; /* the kernel has an entry of this generation: it judges already */
+	bool captured; /* the kernel has all of it, as it is now */
 };
 
 /* A document that could not be enrolled, and why. */
@@ -42,25 +43,37 @@ struct absentee {
 struct enrollment {
 	struct member *members[WORKLOADS_MAX]; /* by index */
 	uint32_t generations[WORKLOADS_MAX];
+	struct adopted {
+		uint64_t netns; /* 0: none */
+		uint32_t index;
+	} * adopted; /* from a daemon before us */
+	size_t adopted_count;
+	unsigned refreshed; /* whose addresses are looked at next */
 	struct absentee *absent;
 	size_t absent_count;
 };
 
-/* Adopts the generations a daemon before us used, and takes what it left of workloads out of
- * the kernel: nobody serves them. Slots it had claimed are free again. */
+/* Learns what a daemon before us left in the kernel, so that a namespace keeps its index and
+ * generation: its programs go on judging until ours are in their place. Slots it had claimed
+ * are free again. */
 void enroll_adopt(struct enrollment *e, struct loader *l, struct node *node);
 
 /* Opens what `fleet` names and we do not hold yet: workers accept, the kernel does not steer
  * yet. What cannot be opened becomes an absentee. */
 void enroll_open(struct enrollment *e, struct node *node, const struct fleet *fleet);
-/* The kernel captures and steers for every member, with the identities of `fleet`. */
-void enroll_capture(struct enrollment *e, struct loader *l, const struct fleet *fleet);
+/* The kernel captures and steers for every member, with the identities of `fleet`. 0, or the
+ * last error: who could not be captured is shown as failed and tried again. */
+__attribute__((warn_unused_result)) int enroll_capture(struct enrollment *e, struct loader *l,
+						       const struct fleet *fleet);
 /* Lets go of members that `fleet` does not name, or whose namespace is another now. */
 void enroll_release(struct enrollment *e, struct loader *l, struct node *node,
 		    const struct fleet *fleet, enum reason why);
-/* Has a namespace of a document appeared, gone or been replaced since, or has one that is
- * young got other addresses (they are given after a namespace is made)? */
-bool enroll_is_stale(struct enrollment *e);
+/* Lets go of what the kernel holds for namespaces that no member has. */
+void enroll_release_strangers(struct enrollment *e, struct loader *l);
+/* Has a namespace of a document appeared, gone or been replaced since, or got other addresses?
+ * Young ones are looked at each time (addresses are given after a namespace is made), the
+ * others a few at a time. With `retry`, what failed before counts too. */
+bool enroll_is_stale(struct enrollment *e, bool retry);
 
 /* Everything, at the end. With `detach`, routes and kernel state too. */
 void enroll_close(struct enrollment *e, struct loader *l, struct node *node, bool detach);

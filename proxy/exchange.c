@@ -93,7 +93,6 @@ static void exchange_begin(struct conn *c, const struct codec_event *ev)
 	memcpy(x->mark, c->mark, sizeof x->mark);
 	x->mark_at = c->mark_at;
 	list_append(&c->exchanges, &x->link);
-	c->head_begun = false;
 	c->dropped = 0;
 	deadline_clear(&c->head_limit);
 	x->opaque = ev->head == NULL;
@@ -101,13 +100,11 @@ static void exchange_begin(struct conn *c, const struct codec_event *ev)
 		exchange_describe(x, ev);
 		why = exchange_judge(x, ev->head);
 	}
-	if (why == REASON_NONE) {
-		x->upstream = upstream_acquire(x);
-		if (x->upstream == NULL)
-			why = REASON_NO_MEMORY;
-		else if (upstream_send(x->upstream, ev) < 0)
-			why = REASON_INTERNAL;
-	}
+	/* A dial may fail at once, and has ended the exchange then. */
+	if (why == REASON_NONE && !upstream_acquire(x))
+		why = REASON_NO_MEMORY;
+	else if (why == REASON_NONE && x->upstream != NULL && upstream_send(x->upstream, ev) < 0)
+		why = REASON_INTERNAL;
 	if (why != REASON_NONE)
 		exchange_end(x, why);
 }
@@ -219,6 +216,7 @@ static unsigned status_of(enum reason why)
 	case REASON_CONNECT_FAILED:
 	case REASON_NO_MEMORY:
 	case REASON_NO_DESCRIPTORS:
+	case REASON_INTERNAL:
 		return 503;
 	default:
 		return 502;

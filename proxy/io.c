@@ -176,6 +176,13 @@ void io_wake(struct io *io)
 		list_append(&io->loop->active, &s->active);
 }
 
+void io_again(struct io *io)
+{
+	if (io->told == 0)
+		io->told = io_now();
+	io_wake(io);
+}
+
 bool io_readable(const struct io *io)
 {
 	return (io->ready & IO_READ) && io->share->deficit > 0;

@@ -80,6 +80,9 @@ __attribute__((warn_unused_result)) int io_watch_listener(struct io_loop *loop, 
 void io_unwatch(struct io *io); /* twice is harmless */
 
 void io_wake(struct io *io); /* one more turn, in this round or the next */
+/* As io_wake(), by who ends a turn with bytes unread because its share is used up: they wait
+ * for us from now on. */
+void io_again(struct io *io);
 bool io_readable(const struct io *io); /* an edge is left, and something of the share */
 
 /* As recv(2) and send(2) without flags to choose: -errno on failure, -EAGAIN when the edge

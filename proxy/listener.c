@@ -15,6 +15,7 @@
 #include "proxy/worker.h"
 
 #define PAUSE_MS 50
+#define COMPLAIN_MS 10000
 
 /* A socket on its way to another worker. */
 struct handover {
@@ -25,6 +26,14 @@ struct handover {
 	int fd;
 };
 
+static void reset(int fd)
+{
+	struct linger now = {.l_onoff = 1};
+
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+	close(fd);
+}
+
 static void handover_run(struct worker *w, struct work *work)
 {
 	struct handover *h = container_of(work, struct handover, work);
@@ -34,7 +43,7 @@ static void handover_run(struct worker *w, struct work *work)
 	if (seat != NULL && seat->enrolled->generation == h->generation)
 		conn_accept(w, seat, h->kind, h->fd);
 	else
-		close(h->fd); /* the workload left meanwhile */
+		reset(h->fd); /* the workload left meanwhile */
 	free(h);
 }
 
@@ -84,15 +93,12 @@ static bool hand_over(struct seat *seat, enum listener_kind kind, int fd)
  * learns at once; the others are tried again by timer. */
 static void refuse_one(struct worker *w, int listener)
 {
-	struct linger reset = {.l_onoff = 1};
 	int fd;
 
 	close(w->reserve);
 	fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-	if (fd >= 0) {
-		setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
-		close(fd);
-	}
+	if (fd >= 0)
+		reset(fd);
 	w->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
@@ -105,8 +111,11 @@ static void listener_pause(struct seat *seat, struct listener *l, int err)
 {
 	struct worker *w = seat->worker;
 
-	log_warnx("worker %u: accept: %s; trying again in %d ms", w->index, strerror(-err),
-		  PAUSE_MS);
+	if (uv_now(&w->uv) - w->complained > COMPLAIN_MS || w->complained == 0) {
+		log_warnx("worker %u: accept: %s; trying again every %d ms", w->index,
+			  strerror(-err), PAUSE_MS);
+		w->complained = uv_now(&w->uv);
+	}
 	if (err == -EMFILE || err == -ENFILE)
 		refuse_one(w, l->io.fd);
 	l->paused = true;

@@ -11,17 +11,14 @@
 #include "proxy/addr.h"
 #include "proxy/worker.h"
 
-static bool local_and_peer(int fd, struct endpoint *local, struct endpoint *peer)
+static bool name_of(int fd, int (*ask)(int fd, struct sockaddr *sa, socklen_t *len),
+		    struct endpoint *e)
 {
 	struct sockaddr_storage sa;
 	socklen_t len = sizeof sa;
 
-	if (getsockname(fd, (struct sockaddr *)&sa, &len) < 0 ||
-	    !endpoint_from_sockaddr(local, (struct sockaddr *)&sa))
-		return false;
-	len = sizeof sa;
-	return getpeername(fd, (struct sockaddr *)&sa, &len) == 0 &&
-	       endpoint_from_sockaddr(peer, (struct sockaddr *)&sa);
+	return ask(fd, (struct sockaddr *)&sa, &len) == 0 &&
+	       endpoint_from_sockaddr(e, (struct sockaddr *)&sa);
 }
 
 /* The number in an egress slot's address, of either family; false for any other address. */
@@ -38,7 +35,7 @@ static bool slot_number(const struct endpoint *local, uint32_t *addr)
 
 static struct slot *slot_claim(struct worker *w, const struct enrolled *e, uint32_t addr)
 {
-	struct slot *s = &w->node->slots[addr & SLOT_HOST4_MASK & (w->node->slot_count - 1)];
+	struct slot *s = &w->node->slots[SLOT_PLACE(addr, w->node->slot_count)];
 	uint32_t expected = SLOT_WRITTEN;
 
 	/* Acquire pairs with the program's stores before `addr`. */
@@ -48,11 +45,16 @@ static struct slot *slot_claim(struct worker *w, const struct enrolled *e, uint3
 	if (!__atomic_compare_exchange_n(&s->used, &expected, SLOT_CLAIMED, false, __ATOMIC_ACQ_REL,
 					 __ATOMIC_RELAXED))
 		return NULL;
-	return s;
+	if (__atomic_load_n(&s->addr, __ATOMIC_ACQUIRE) == htonl(addr))
+		return s;
+	/* Swept and taken anew between the two looks: it is somebody else's. */
+	__atomic_store_n(&s->used, SLOT_WRITTEN, __ATOMIC_RELEASE);
+	return NULL;
 }
 
+/* The slot first: it is to be given back even if its connection is dead already. */
 static int egress_claim(struct worker *w, const struct enrolled *e, const struct endpoint *local,
-			const struct endpoint *peer, struct origdst *out)
+			struct origdst *out)
 {
 	uint32_t addr;
 
@@ -63,33 +65,67 @@ static int egress_claim(struct worker *w, const struct enrolled *e, const struct
 		return -ENOENT;
 	out->direction = DIRECTION_EGRESS;
 	out->dst = out->slot->dst;
-	out->client = *peer;
+	return 0;
+}
+
+static int ingress_claim(const struct endpoint *local, struct origdst *out)
+{
+	if (addr_is_loopback(&local->ip))
+		return -ENOENT; /* dialled, not steered: we would dial ourselves for ever */
+	out->direction = DIRECTION_INGRESS;
+	out->dst = *local;
 	return 0;
 }
 
 int origdst_claim(struct worker *w, const struct enrolled *e, enum listener_kind kind, int fd,
 		  struct origdst *out)
 {
-	struct endpoint local, peer;
+	bool egress = kind == LISTENER_EGRESS4 || kind == LISTENER_EGRESS6;
+	struct endpoint local;
+	int err;
 
 	*out = (struct origdst){.slot = NULL};
-	if (!local_and_peer(fd, &local, &peer))
-		return -ENOTCONN; /* reset while it waited for us */
-	if (kind == LISTENER_EGRESS4 || kind == LISTENER_EGRESS6)
-		return egress_claim(w, e, &local, &peer, out);
-	if (addr_is_loopback(&local.ip))
-		return -ENOENT; /* dialled, not steered: we would dial ourselves for ever */
-	out->direction = DIRECTION_INGRESS;
-	out->client = peer;
-	out->dst = local;
-	return 0;
+	if (!name_of(fd, getsockname, &local))
+		return -ENOTCONN;
+	err = egress ? egress_claim(w, e, &local, out) : ingress_claim(&local, out);
+	if (err == 0 && !name_of(fd, getpeername, &out->client)) {
+		origdst_release(out);
+		err = -ENOTCONN; /* reset while it waited for us */
+	}
+	return err;
+}
+
+void slot_free(struct slot *s)
+{
+	/* The next connect() takes the slot before it stamps it: no old stamp for the sweep. */
+	__atomic_store_n(&s->stamp, 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&s->used, SLOT_FREE, __ATOMIC_RELEASE);
 }
 
 void origdst_release(struct origdst *o)
 {
 	if (o->slot != NULL)
-		__atomic_store_n(&o->slot->used, SLOT_FREE, __ATOMIC_RELEASE);
+		slot_free(o->slot);
 	o->slot = NULL;
+}
+
+#define SLOT_LIFE UINT64_C(10000000000) /* ns between connect() and our accept() */
+
+unsigned slots_sweep(struct slot *slots, uint32_t count, uint64_t now)
+{
+	unsigned swept = 0;
+
+	for (uint32_t i = 0; i < count; i++) {
+		struct slot *s = &slots[i];
+		uint64_t stamp = __atomic_load_n(&s->stamp, __ATOMIC_ACQUIRE);
+
+		if (__atomic_load_n(&s->used, __ATOMIC_ACQUIRE) != SLOT_WRITTEN || stamp == 0 ||
+		    now < stamp || now - stamp < SLOT_LIFE)
+			continue;
+		slot_free(s);
+		swept++;
+	}
+	return swept;
 }
 
 static void dial_address(uint32_t number, bool v4, struct endpoint *e)
@@ -108,15 +144,17 @@ static int bind_and_name(int fd, uint32_t number, bool v4, uint16_t *port)
 	struct sockaddr_storage sa;
 	struct endpoint e;
 	socklen_t len;
+	int on = 1;
 
 	dial_address(number, v4, &e);
 	len = endpoint_to_sockaddr(&e, &sa);
 	if (bind(fd, (struct sockaddr *)&sa, len) < 0)
 		return -errno;
-	len = sizeof sa;
-	if (getsockname(fd, (struct sockaddr *)&sa, &len) < 0)
+	/* Lets an application take the same port number on the wildcard address. */
+	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0)
 		return -errno;
-	endpoint_from_sockaddr(&e, (struct sockaddr *)&sa);
+	if (!name_of(fd, getsockname, &e))
+		return -errno;
 	*port = e.port;
 	return 0;
 }

@@ -22,11 +22,18 @@ struct origdst {
 };
 
 /* Claims what belongs to the accepted socket `fd`. -ENOENT when nothing does: somebody
- * dialled the listener itself. */
+ * dialled the listener itself. -ENOTCONN when the client is gone already. */
 __attribute__((warn_unused_result)) int origdst_claim(struct worker *w, const struct enrolled *e,
 						      enum listener_kind kind, int fd,
 						      struct origdst *out);
 void origdst_release(struct origdst *o); /* twice is harmless */
+
+void slot_free(struct slot *s);
+
+/* Frees slots whose connection never came to us: a SYN that failed, one that was refused before
+ * we looked. `now` is ns of CLOCK_MONOTONIC; returns how many. Control thread, every second or
+ * so. Whoever comes later than that finds his slot gone and is reset. */
+unsigned slots_sweep(struct slot *slots, uint32_t count, uint64_t now);
 
 /* Takes a dial number, binds `fd` to its address and records who is to be seen there; the
  * record is complete before the caller's connect(). Returns the number or -errno. */

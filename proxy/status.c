@@ -80,18 +80,31 @@ static unsigned member_count(const struct control *c)
 
 static void say_workloads(struct object *list, const struct control *c)
 {
+	size_t absent = c->enrollment.absent_count, failed = 0;
 	struct text t = {0};
-	size_t absent = c->enrollment.absent_count;
 
-	text_add_number(&t, member_count(c));
-	text_add(&t, " enrolled");
+	for (unsigned i = 0; i < WORKLOADS_MAX; i++)
+		failed += c->enrollment.members[i] != NULL && !c->enrollment.members[i]->captured;
+	text_add_number(&t, member_count(c) - failed);
+	text_add(&t, " captured");
 	if (absent > 0) {
 		text_add(&t, ", ");
 		text_add_number(&t, absent);
 		text_add(&t, " not enrolled");
 	}
-	subsystem(list, "workloads", absent ? "warn" : "ok", &t,
-		  absent ? "`shunt status -v` says which, and why" : NULL);
+	if (failed > 0) {
+		text_add(&t, ", ");
+		text_add_number(&t, failed);
+		text_add(&t, " NOT CAPTURED: their traffic may pass unjudged");
+	}
+	subsystem(list, "workloads",
+		  failed   ? "fail"
+		  : absent ? "warn"
+			   : "ok",
+		  &t,
+		  failed   ? "the log says why; it is tried again every few seconds"
+		  : absent ? "`shunt status -v` says which, and why"
+			   : NULL);
 }
 
 static void say_links(struct object *list, const struct control *c)

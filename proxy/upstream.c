@@ -78,7 +78,6 @@ static void upstream_fail(struct upstream *u, enum reason why)
 	struct exchange *x = u->exchange;
 	struct conn *c = u->conn;
 
-	u->dirty = true;
 	if (x != NULL)
 		exchange_end(x, why);
 	else
@@ -190,13 +189,13 @@ static bool upstream_dial(struct upstream *u)
 	return true;
 }
 
-static struct upstream *upstream_new(struct exchange *x)
+static bool upstream_new(struct exchange *x)
 {
 	struct conn *c = x->conn;
 	struct upstream *u = calloc(1, sizeof *u);
 
 	if (u == NULL)
-		return NULL;
+		return false;
 	u->conn = c;
 	u->dial = -1;
 	u->ops = c->ops;
@@ -204,32 +203,32 @@ static struct upstream *upstream_new(struct exchange *x)
 	u->codec = u->ops->open(CODEC_CLIENT, &codec_limits_default);
 	if (u->codec == NULL) {
 		free(u);
-		return NULL;
+		return false;
 	}
 	u->exchange = x;
 	x->upstream = u;
 	c->upstream = u;
-	if (!upstream_dial(u)) {
-		x->upstream = NULL;
-		upstream_close(u, false);
-		return NULL;
-	}
-	return u;
+	if (upstream_dial(u))
+		return true;
+	x->upstream = NULL;
+	upstream_close(u, false);
+	return false;
 }
 
-struct upstream *upstream_acquire(struct exchange *x)
+bool upstream_acquire(struct exchange *x)
 {
 	struct upstream *u = x->conn->upstream;
 
-	if (u != NULL && (u->fin || u->dirty || u->ops->done(u->codec))) {
+	if (u != NULL && (u->fin || u->ops->done(u->codec))) {
 		upstream_close(u, false);
 		u = NULL;
 	}
 	if (u == NULL)
 		return upstream_new(x);
 	u->exchange = x;
+	x->upstream = u;
 	x->reused = true;
-	return u;
+	return true;
 }
 
 void upstream_release(struct upstream *u, bool whole)
@@ -237,10 +236,8 @@ void upstream_release(struct upstream *u, bool whole)
 	if (u == NULL || u->state == UPSTREAM_CLOSED)
 		return;
 	u->exchange = NULL;
-	if (!whole || upstream_backlog(u) > 0) {
-		u->dirty = true;
+	if (!whole || upstream_backlog(u) > 0)
 		upstream_close(u, true);
-	}
 }
 
 int upstream_send(struct upstream *u, const struct codec_event *ev)
@@ -253,9 +250,12 @@ size_t upstream_backlog(struct upstream *u)
 	return u->ops->pending(u->codec).len;
 }
 
-void upstream_wake(struct upstream *u)
+void upstream_wake(struct upstream *u, bool read)
 {
-	if (u->state == UPSTREAM_OPEN && (u->io.ready & IO_READ) && !u->fin)
+	bool reads = read && (u->io.ready & IO_READ) && !u->fin;
+	bool writes = (u->io.ready & IO_WRITE) && upstream_backlog(u) > 0;
+
+	if (u->state == UPSTREAM_OPEN && (reads || writes))
 		io_wake(&u->io);
 }
 
@@ -285,7 +285,6 @@ void upstream_flush(struct upstream *u)
 		if (n == -EAGAIN)
 			break;
 		if (n < 0) { /* what it said before it reset is still to be read */
-			u->dirty = true;
 			if (!(u->io.ready & IO_READ))
 				upstream_fail(u, REASON_RESET_BY_DESTINATION);
 			return;
@@ -295,9 +294,8 @@ void upstream_flush(struct upstream *u)
 			return;
 		}
 	}
-	if (u->state == UPSTREAM_OPEN && upstream_backlog(u) < BACKLOG_LOW && !c->fin &&
-	    (c->io.ready & IO_READ))
-		conn_wake(c);
+	if (u->state == UPSTREAM_OPEN && upstream_backlog(u) < BACKLOG_LOW)
+		conn_wake_reader(c);
 }
 
 static enum reason reason_of_response(int err)
@@ -368,9 +366,11 @@ static void upstream_turn(struct io *io)
 		upstream_connected(u);
 	upstream_flush(u);
 	upstream_read(u);
+	if (u->state == UPSTREAM_OPEN && u->fin && (io->ready & IO_ERROR))
+		upstream_fail(u, REASON_RESET_BY_DESTINATION); /* no read would tell any more */
 	conn_flush(c);
 	if (u->state == UPSTREAM_OPEN && (io->ready & IO_READ) && !u->fin &&
 	    conn_backlog(c) < BACKLOG_HIGH)
-		io_wake(io);
+		io_again(io);
 	conn_settle(c);
 }

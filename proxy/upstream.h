@@ -31,14 +31,14 @@ struct upstream {
 	int64_t dial; /* number, or -1 */
 	bool fin;
 	bool shut;
-	bool dirty; /* a request was not sent, or its response not read, to the end */
 	struct deadline connect_limit;
 	struct later later;
 };
 
-/* The connection's upstream for this exchange: the kept one, or a new dial, which fails later
- * by exchange_end(). Returns NULL when memory is short. */
-struct upstream *upstream_acquire(struct exchange *x);
+/* Gives the exchange its upstream: the connection's kept one, or a new dial. A dial that fails
+ * ends the exchange by exchange_end(), now or later; x->upstream is NULL then. Returns false
+ * when memory is short. */
+bool upstream_acquire(struct exchange *x);
 /* The exchange is over. Kept for the next one if request and response are whole (`whole`),
  * else closed. */
 void upstream_release(struct upstream *u, bool whole);
@@ -47,7 +47,9 @@ void upstream_release(struct upstream *u, bool whole);
 __attribute__((warn_unused_result)) int upstream_send(struct upstream *u,
 						      const struct codec_event *ev);
 void upstream_flush(struct upstream *u); /* writes what it can now */
-void upstream_wake(struct upstream *u); /* a turn, if it has something to read */
+/* A turn, if it has something to write (a pipelined request that came out as the answer before
+ * it left) or, with `read`, to read. */
+void upstream_wake(struct upstream *u, bool read);
 size_t upstream_backlog(struct upstream *u); /* bytes for the server, not yet written */
 
 /* Closes (resets: by RST); idempotent. */

@@ -78,6 +78,7 @@ struct worker {
 	struct deadline_queue head_limit;
 	struct deadline_queue linger_limit;
 	uv_timer_t pause; /* paused listeners try again */
+	uint64_t complained; /* of accept(): ms, uv_now() */
 	struct slab exchanges;
 	struct seat *seats[WORKLOADS_MAX]; /* by index of the workload */
 	uint32_t *free_dials; /* ring of this worker's own numbers, dial_share long */

@@ -77,6 +77,9 @@ struct codec_ops {
 	 * the FIN counts after them. */
 	int (*finish)(struct codec *k);
 
+	/* True inside a head: some of it was read, its HEAD has not come. */
+	bool (*partial)(const struct codec *k);
+
 	/* The peer takes too long: refuses the head that it has begun and not finished (408).
 	 * Nothing is read after it, pending() holds the goodbye if there is one. */
 	void (*expire)(struct codec *k);

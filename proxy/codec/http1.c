@@ -140,6 +140,11 @@ static bool http1_done(const struct codec *k)
 	return k->last && (!k->owed || k->answer == HTTP1_ENDED);
 }
 
+static bool http1_partial(const struct codec *k)
+{
+	return k->phase == HTTP1_HEAD && k->error == 0;
+}
+
 static void http1_expire(struct codec *k)
 {
 	if (k->phase == HTTP1_HEAD)
@@ -161,6 +166,7 @@ const struct codec_ops codec_http1 = {
 	.feed = http1_feed,
 	.full = http1_full,
 	.finish = http1_fin,
+	.partial = http1_partial,
 	.expire = http1_expire,
 	.next = http1_next,
 	.emit = http1_emit,

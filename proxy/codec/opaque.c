@@ -128,6 +128,12 @@ static bool opaque_done(const struct codec *k)
 	return k->ended;
 }
 
+static bool opaque_partial(const struct codec *k)
+{
+	(void)k;
+	return false;
+}
+
 static void opaque_expire(struct codec *k)
 {
 	(void)k; /* no heads, no limits */
@@ -145,6 +151,7 @@ const struct codec_ops codec_opaque = {
 	.feed = opaque_feed,
 	.full = opaque_full,
 	.finish = opaque_finish,
+	.partial = opaque_partial,
 	.expire = opaque_expire,
 	.next = opaque_next,
 	.emit = opaque_emit,

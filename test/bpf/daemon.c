@@ -142,7 +142,7 @@ static struct slot *claim(const struct endpoint *local)
 {
 	uint32_t count;
 	struct slot *slots = loader_slots(loader, &count);
-	uint32_t i = ntohl(local->ip.word[3]) & (count - 1);
+	uint32_t i = SLOT_PLACE(ntohl(local->ip.word[3]), count);
 	uint32_t expected = SLOT_WRITTEN;
 
 	if (slots[i].addr != local->ip.word[3] || local->port != htons(EGRESS_PORT))

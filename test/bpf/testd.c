@@ -85,7 +85,8 @@ static void policy_set(const struct loader_policy *entries, size_t n)
 {
 	static uint64_t revision = 41;
 
-	if (loader_policy_replace(loader, entries, n, ++revision) < 0)
+	if (loader_policy_put(loader, entries, n, ++revision) < 0 ||
+	    loader_policy_prune(loader, entries, n) < 0)
 		check(false, "the policy is written", "%s", loader_error(loader));
 }
 #define POLICY(...)                                                                                \
@@ -369,7 +370,7 @@ static void test_policy_replace(void)
 	says("what the new policy lacks is gone", ask(400, 401, 80, 1, 0), VERDICT_PROXY, 4);
 	policy_set(NULL, 0);
 	says("an empty policy is empty", ask(400, 401, 80, 1, 0), VERDICT_DIRECT, 0);
-	check(loader_policy_replace(loader, NULL, POLICY_MAX + 1, 1) == -E2BIG,
+	check(loader_policy_put(loader, NULL, POLICY_MAX + 1, 1) == -E2BIG,
 	      "a policy that does not fit is refused whole", "it was not");
 }
 

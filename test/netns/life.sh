@@ -97,6 +97,51 @@ shunt_ reload >/dev/null
 same "... until it has its labels again" 200 "$(curl_from frontend http://10.78.0.12/public/a)"
 kill "$RELABELLED_PID" 2>/dev/null
 
+# The other end with other labels: its own policy of today, not none at all.
+cat >>"$TMP/config/conf.d/20-policy.yaml" <<'DOC'
+---
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {name: other, namespace: shop}
+spec:
+  endpointSelector: {matchLabels: {app: other}}
+  ingress:
+  - toPorts: [{ports: [{port: "80", protocol: TCP}], rules: {http: [{path: "/private"}]}}]
+DOC
+shunt_ reload >/dev/null
+coproc TARGET { in_ns frontend python3 -c "$keep" 2>/dev/null; }
+read -r first <&"${TARGET[0]}"
+sed -i 's/app: api/app: other/' "$TMP/config/conf.d/10-workloads.yaml"
+shunt_ reload >/dev/null
+echo >&"${TARGET[1]}"
+read -r second <&"${TARGET[0]}"
+echo >&"${TARGET[1]}"
+same "a kept connection to a workload with other labels meets its new policy" "200 403 403 200" "$first $second"
+sed -i 's/app: other/app: api/' "$TMP/config/conf.d/10-workloads.yaml"
+config_write <test/netns/policy.yaml
+shunt_ reload >/dev/null
+
+same "the workers hold no capability" 2 "$(grep -h ^CapEff "/proc/$DAEMON/task/"*/status | grep -c '0000000000000000$')"
+
+# What left the documents while the daemon was away is let go of.
+daemon_stop KILL
+cp "$TMP/config/conf.d/10-workloads.yaml" "$TMP/workloads"
+awk 'BEGIN {RS = "---\n"; ORS = "---\n"} !/name: intruder/ && NF' "$TMP/workloads" >"$TMP/config/conf.d/10-workloads.yaml"
+mkdir -p "$(cgroup_root)/$BOX"
+sleep 60 &
+PIDS+=($!)
+echo $! >"$(cgroup_root)/$BOX/cgroup.procs"
+nsenter --net="/run/netns/$BOX-node" "$SHUNTD" --config "$TMP/config" --name "${BOX#shunt-}" --run-dir "$RUN" --bpffs "$BPFFS" 2>"$TMP/err"
+same "a daemon's cgroup that holds another process is refused" 1 $?
+holds "... and says so" grep -q "holds another process" "$TMP/err"
+kill "${PIDS[-1]}"
+wait "${PIDS[-1]}" 2>/dev/null
+daemon_start || exit 1
+same "a workload that left while the daemon was away is let go of" 2 \
+	"$(bpftool -j map dump pinned "$BPFFS/shunt/${BOX#shunt-}/v1/workloads" | jq length)"
+cp "$TMP/workloads" "$TMP/config/conf.d/10-workloads.yaml"
+shunt_ reload >/dev/null
+
 # A namespace that comes later, goes, and comes again.
 cat >>"$TMP/config/conf.d/10-workloads.yaml" <<DOC
 apiVersion: shunt.dev/v1

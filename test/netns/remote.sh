@@ -60,6 +60,16 @@ recorded "its record is outbound" '.direction == "outbound" and .status == 403 a
 same "who does not answer is given up after connectTimeout" 504 "$(curl_from frontend http://10.78.0.200/x)"
 recorded "... and the record says so" \
 	'.status == 504 and .reason == "connect_timeout" and .t_connect > 900000000 and .t_connect < 2500000000'
+# A steered connection holds the application's port in our socket: it may restart all the same.
+exec 7<>"$TMP/fifo" 2>/dev/null || { mkfifo "$TMP/fifo"; exec 7<>"$TMP/fifo"; }
+in_ns outside nc 10.78.0.12 80 <&7 >/dev/null 2>&1 &
+PIDS+=($!)
+printf 'GET /public/held HTTP/1.1\r\nHost: a\r\n\r\n' >&7
+wait_record '.path == "/public/held"' >/dev/null
+kill "${PIDS[0]}"
+wait "${PIDS[0]}" 2>/dev/null
+nginx_start api 80
+same "an application restarts while a steered connection is open" 200 "$(curl_from outside http://10.78.0.12/public/a)"
 same "the daemon's listeners cannot be dialled from outside" 7 \
 	"$(port=$(in_ns api ss -Hltn | awk '$4 ~ /^127.0.0.1:/ {sub(/.*:/, "", $4); print $4; exit}'); in_ns outside curl -s -m 5 "http://10.78.0.12:$port/" >/dev/null; echo $?)"
 port=$(in_ns api ss -Hltn | awk '$4 ~ /^127.0.0.1:/ && $4 !~ /:1080$/ {sub(/.*:/, "", $4); print $4; exit}')

@@ -145,7 +145,8 @@ static void kill_turn(struct io *io)
 	io->ready = 0;
 	if (victim.io.loop == NULL)
 		return;
-	io_unwatch(&victim.io); /* its edge was told in this very batch */
+	io_wake(&victim.io); /* it stands in the ready list for certain */
+	io_unwatch(&victim.io);
 	loop_later(&loop, &later, victim_free);
 	assert_int_equal(freed, 0);
 }
@@ -162,13 +163,7 @@ static void what_was_closed_takes_no_turn_and_is_freed_last(void **state)
 	killer.io.turn = kill_turn;
 	end_open(&victim, &share, true);
 	assert_int_equal(send(killer.peer, "x", 1, 0), 1);
-	assert_int_equal(send(victim.peer, "x", 1, 0), 1);
 	turn();
-	if (victim.turns > 0) { /* it came first in the batch: now it is its turn to go */
-		assert_int_equal(send(killer.peer, "x", 1, 0), 1);
-		assert_int_equal(send(victim.peer, "x", 1, 0), 1);
-		turn();
-	}
 	assert_int_equal(freed, 1);
 	victim.turns = 0;
 	turn();

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+# Nothing escapes while the daemon restarts or other labels come into force: clients that
+# may not, or may not this, try all the while, and not one of them gets through.
+. "$(dirname "$0")/lib.sh"
+box_up "escape-$$"
+nginx_start api 80
+config_write <test/netns/policy.yaml
+daemon_start || exit 1
+
+cat >"$TMP/knock.py" <<'PY'
+# knock.py ADDRESS PATH: connects and asks as fast as it can until killed; counts by answer
+import collections, signal, socket, sys
+ends = collections.Counter()
+def stop(*_):
+    print(" ".join("%s=%d" % e for e in sorted(ends.items())), flush=True)
+    sys.exit(0)
+signal.signal(signal.SIGTERM, stop)
+while True:
+    try:
+        s = socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET)
+        s.settimeout(5)
+        s.connect((sys.argv[1], 80))
+        s.sendall(b"GET %s HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" % sys.argv[2].encode())
+        head = s.recv(4096)
+        ends[head.split()[1].decode() if head else "closed"] += 1
+    except OSError as e:
+        ends[type(e).__name__] += 1
+    s.close()
+PY
+knockers() { # starts them; their counts land in $TMP/knock-*
+	KNOCKERS=()
+	local who
+	for who in outside:10.78.0.12 intruder:10.78.0.12 intruder:fd00:78::12 frontend:10.78.0.12; do
+		nsenter --net="/run/netns/$BOX-${who%%:*}" python3 "$TMP/knock.py" "${who#*:}" /private \
+			>"$TMP/knock-${who%%:*}-${#KNOCKERS[@]}" 2>&1 &
+		KNOCKERS+=($!)
+		PIDS+=($!)
+	done
+	sleep 0.3
+}
+silence() { # stops them and judges
+	local pid f
+	for pid in "${KNOCKERS[@]}"; do
+		kill "$pid"
+		wait "$pid" 2>/dev/null
+	done
+	for f in "$TMP"/knock-*; do
+		same "... nobody got through: ${f##*/knock-} ($(cat "$f"))" "" "$(grep -o '200=.*' "$f")"
+		holds "... and it did knock" grep -q '=[0-9][0-9]' "$f"
+	done
+	rm -f "$TMP"/knock-*
+}
+
+knockers
+for how in KILL TERM KILL TERM KILL; do
+	daemon_stop $how
+	daemon_start || exit 1
+done
+ok "five restarts while four clients knock"
+silence
+same "it serves afterwards" 200 "$(curl_from frontend http://10.78.0.12/public/a)"
+
+knockers
+for round in $(seq 20); do
+	sed -i "s/labels: {app: api.*}/labels: {app: api, round: \"$round\"}/; s/labels: {app: frontend.*}/labels: {app: frontend, round: \"$round\"}/" \
+		"$TMP/config/conf.d/10-workloads.yaml"
+	shunt_ reload >/dev/null || not_ok "reload $round"
+done
+ok "twenty reloads with other labels at both ends while four clients knock"
+silence
+same "it serves afterwards" 200 "$(curl_from frontend http://10.78.0.12/public/a)"
+sleep 11
+same "no slot is left over once the sweep has been" "0 of 65536 slots in use" \
+	"$(shunt_ status | grep -o '[0-9]* of [0-9]* slots in use')"
+
+# An address that a workload gives itself makes it nobody else.
+in_ns intruder ip addr add 10.78.0.11/32 dev lo
+in_ns intruder ip addr add 10.78.0.1/32 dev lo
+sleep 1.5
+same "an address taken on does not make a frontend" 7 \
+	"$(in_ns intruder curl -s -m 5 --interface 10.78.0.11 http://10.78.0.12/public/a >/dev/null; echo $?)"
+same "... nor the host" 7 "$(in_ns intruder curl -s -m 5 --interface 10.78.0.1 http://10.78.0.12/public/a >/dev/null; echo $?)"
+same "... and the true frontend stays who it is" 200 "$(curl_from frontend http://10.78.0.12/public/a)"
+finish
