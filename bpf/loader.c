@@ -11,6 +11,7 @@
 #include <bpf/libbpf.h>
 #include <dirent.h>
 #include <errno.h>
+#include <limits.h>
 #include <fcntl.h>
 #include <linux/bpf.h>
 #include <linux/magic.h>
@@ -562,14 +563,33 @@ static int detach_folder(const char *path)
 	return err < 0 ? err : removed;
 }
 
+/* The folder that the daemons of this machine share goes with the last of them. */
+static void remove_empty_parent(const char *pin_dir)
+{
+	char parent[PATH_MAX];
+	char *end;
+
+	if (snprintf(parent, sizeof parent, "%s", pin_dir) >= (int)sizeof parent)
+		return;
+	end = strrchr(parent, '/');
+	if (end == NULL || end == parent)
+		return;
+	*end = '\0';
+	rmdir(parent); /* fails, as it should, while it holds another's pins */
+}
+
 int loader_detach(const char *pin_dir)
 {
+	int removed;
+
 	if (access(pin_dir, F_OK) < 0)
 		return errno == ENOENT ? 0 : -errno;
 	if (!is_bpffs(pin_dir))
 		return -EINVAL;
 	libbpf_set_print(noise_keep);
-	return detach_folder(pin_dir);
+	removed = detach_folder(pin_dir);
+	remove_empty_parent(pin_dir);
+	return removed;
 }
 
 /* Workloads */

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -201,6 +202,7 @@ static int control_apply(struct control *c)
 	struct fleet *fleet = c->snapshot.fleet;
 	struct directory *directory;
 	struct view *view;
+	char paths[256];
 	int err;
 
 	enroll_release(&c->enrollment, c->loader, &c->node, fleet, REASON_WORKLOAD_GONE);
@@ -218,6 +220,8 @@ static int control_apply(struct control *c)
 	err = kernel_apply(c);
 	if (err == 0)
 		enroll_release_strangers(&c->enrollment, c->loader);
+	snprintf(paths, sizeof paths, "%s/namespaces", c->options->run_dir);
+	enroll_write_paths(&c->enrollment, paths);
 	return err;
 }
 
@@ -400,6 +404,19 @@ static int start_kernel(struct control *c)
 	return 0;
 }
 
+/* The folder of the access log, so that the default works on a machine that never ran us. */
+static void make_log_folder(const char *path)
+{
+	const char *end = strrchr(path, '/');
+	char folder[sizeof(((struct options *)0)->access_log)];
+
+	if (end == NULL || end == path)
+		return;
+	snprintf(folder, sizeof folder, "%.*s", (int)(end - path), path);
+	if (mkdir(folder, 0750) == 0)
+		log_info("made %s for the access log", folder);
+}
+
 static int start_records(struct control *c)
 {
 	int err;
@@ -407,6 +424,7 @@ static int start_records(struct control *c)
 	c->metrics = metrics_new();
 	if (c->metrics == NULL)
 		return -ENOMEM;
+	make_log_folder(c->snapshot.options.access_log);
 	err = access_log_start(c->snapshot.options.access_log, c->host, c->metrics, &c->log);
 	if (err < 0) {
 		log_errx("access log %s: %s", c->snapshot.options.access_log, strerror(-err));
@@ -490,16 +508,18 @@ static int first_snapshot(struct control *c)
 	return err;
 }
 
-int control_start(struct control *c, const struct control_options *options)
+int control_read(struct control *c, const struct control_options *options)
 {
-	int err;
-
 	*c = (struct control){.options = options};
 	gethostname(c->host, sizeof c->host - 1);
 	c->host[strcspn(c->host, ".")] = '\0';
-	err = first_snapshot(c);
-	if (err == 0)
-		err = uv_loop_init(&c->loop);
+	return first_snapshot(c);
+}
+
+int control_start(struct control *c)
+{
+	int err = uv_loop_init(&c->loop);
+
 	if (err == 0)
 		err = netns_start();
 	if (err == 0)

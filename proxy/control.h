@@ -52,9 +52,11 @@ struct control {
 	bool detach; /* on the way out: release everything */
 };
 
-/* Reads the configuration and starts everything; errors are logged. 0 or -errno. */
-__attribute__((warn_unused_result)) int control_start(struct control *c,
-						      const struct control_options *options);
+/* Reads the configuration; touches nothing else. Then starts everything. Errors are logged.
+ * 0 or -errno. */
+__attribute__((warn_unused_result)) int control_read(struct control *c,
+						     const struct control_options *options);
+__attribute__((warn_unused_result)) int control_start(struct control *c);
 void control_run(struct control *c); /* until SIGTERM, SIGINT or `shunt detach` */
 void control_stop(struct control *c);
 

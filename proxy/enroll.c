@@ -3,6 +3,7 @@
 #include "proxy/enroll.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -448,6 +449,21 @@ bool enroll_is_stale(struct enrollment *e, bool retry)
 			stale |= member_read_addresses(m);
 	}
 	return stale;
+}
+
+void enroll_write_paths(const struct enrollment *e, const char *file)
+{
+	FILE *f = fopen(file, "we");
+
+	if (f == NULL) {
+		log_warn("%s", file);
+		return;
+	}
+	for (unsigned i = 0; i < WORKLOADS_MAX; i++)
+		if (e->members[i] != NULL)
+			fprintf(f, "%s\n", e->members[i]->path);
+	if (fclose(f) != 0)
+		log_warn("%s", file);
 }
 
 void enroll_close(struct enrollment *e, struct loader *l, struct node *node, bool detach)

@@ -78,6 +78,10 @@ bool enroll_is_stale(struct enrollment *e, bool retry);
 /* Everything, at the end. With `detach`, routes and kernel state too. */
 void enroll_close(struct enrollment *e, struct loader *l, struct node *node, bool detach);
 
+/* Writes the namespaces in which our route stands, one path a line, for whoever has to clean
+ * up after a daemon that was killed (`shunt detach`). */
+void enroll_write_paths(const struct enrollment *e, const char *file);
+
 /* NULL when it is not enrolled. */
 struct member *enroll_find(const struct enrollment *e, const struct fleet_workload *w);
 

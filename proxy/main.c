@@ -196,10 +196,8 @@ static void raise_descriptors(void)
 
 static int prepare(struct control_options *options)
 {
-	int err = take_lock();
+	int err = need_bpffs();
 
-	if (err == 0)
-		err = need_bpffs();
 	if (err < 0)
 		return err;
 	err = cgroup_enter(settings.cgroup_root, settings.name, &options->self_cgroup);
@@ -234,9 +232,13 @@ int main(int argc, char **argv)
 		fprintf(stderr, "shuntd: needs root (or CAP_BPF, CAP_NET_ADMIN, CAP_SYS_ADMIN)\n");
 		return 1;
 	}
-	err = prepare(&options);
+	err = take_lock();
 	if (err == 0)
-		err = control_start(&control, &options);
+		err = control_read(&control, &options);
+	if (err == 0)
+		err = prepare(&options);
+	if (err == 0)
+		err = control_start(&control);
 	if (err == 0) {
 		log_info("shuntd " SHUNT_VERSION " runs, revision %llu",
 			 (unsigned long long)control.revision);

@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* shunt detach: asks the daemon, or, where none lives, removes what it left pinned. */
 #include <errno.h>
+#include <stdint.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "bpf/loader.h"
+#include "proxy/cgroup.h"
 #include "proxy/cli/cli.h"
 #include "proxy/cli/client.h"
+#include "proxy/netns.h"
 
 static void print_help(void)
 {
@@ -19,6 +23,45 @@ static void print_help(void)
 	       "Examples:\n"
 	       "  shunt detach\n"
 	       "  shunt --name staging detach\n");
+}
+
+/* The routes of our IPv6 slots, in the namespaces the daemon had written down. */
+static void detach_routes(void)
+{
+	const char *socket = cli_socket();
+	const char *end = socket ? strrchr(socket, '/') : NULL;
+	char path[4096];
+	FILE *f;
+
+	if (end == NULL || netns_start() < 0)
+		return;
+	snprintf(path, sizeof path, "%.*s/namespaces", (int)(end - socket), socket);
+	f = fopen(path, "re");
+	while (f != NULL && fgets(path, sizeof path, f) != NULL) {
+		uint64_t cookie;
+		int fd;
+
+		path[strcspn(path, "\n")] = '\0';
+		fd = netns_open(path, &cookie);
+		if (fd < 0)
+			continue; /* gone, and its routes with it */
+		netns_unroute(fd);
+		close(fd);
+	}
+	if (f != NULL)
+		fclose(f);
+	netns_stop();
+}
+
+/* The cgroup of a daemon that was killed: empty, so that it can go. */
+static void detach_cgroup(void)
+{
+	char root[4096], path[4200];
+
+	if (cgroup_find_root(root, sizeof root) < 0)
+		return;
+	snprintf(path, sizeof path, "%s/shunt-%s", root, cli_name());
+	rmdir(path);
 }
 
 static int detach_pins(const char *bpffs)
@@ -38,6 +81,8 @@ static int detach_pins(const char *bpffs)
 			fprintf(stderr, "       This needs root: try sudo.\n");
 		return CLI_NO;
 	}
+	detach_routes();
+	detach_cgroup();
 	if (n == 0)
 		printf("no daemon answers, and nothing is pinned in %s\n", dir);
 	else

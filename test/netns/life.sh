@@ -203,5 +203,13 @@ same "... no pin is left" "" "$(find "$BPFFS/shunt" -mindepth 1 2>/dev/null)"
 same "... no route is left" "" "$(in_ns frontend ip -6 route show table local | grep fd73)"
 holds "... no cgroup is left" [ ! -e "$(cgroup_root)/$BOX" ]
 same "... nothing listens for us" "" "$(in_ns frontend ss -Hltn)"
+# The same after a daemon that was killed: the command does it alone.
+daemon_start || exit 1
+daemon_stop KILL
+holds "shunt detach cleans up after a daemon that was killed" shunt_ --name "${BOX#shunt-}" detach --bpffs "$BPFFS"
+same "... traffic is direct" 200 "$(curl_from intruder http://10.78.0.12/private)"
+same "... no pin is left" "" "$(find "$BPFFS/shunt" -mindepth 0 2>/dev/null)"
+same "... no route is left" "" "$(in_ns frontend ip -6 route show table local | grep fd73)"
+holds "... no cgroup is left" [ ! -e "$(cgroup_root)/$BOX" ]
 same "detach again is harmless" 0 "$(shunt_ --name "${BOX#shunt-}" detach --bpffs "$BPFFS" >/dev/null 2>&1; echo $?)"
 finish
