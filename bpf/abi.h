@@ -219,6 +219,8 @@ struct globals {
 	__u64 steered; /* connections given to an ingress listener */
 	__u32 next_slot;
 	__u32 registry_overflow; /* insertions into `ports` that failed; not 0: no miss counts */
+	__u32 policy_changes; /* odd while one entry of `policy` changes: see lib/verdict.h */
+	__u32 pad;
 };
 
 ABI_ASSERT(sizeof(struct addr16) == 16, "addr16");
@@ -231,6 +233,6 @@ ABI_ASSERT(sizeof(struct dial) == 64, "dial");
 ABI_ASSERT(sizeof(struct port_key) == 32, "port_key");
 ABI_ASSERT(sizeof(struct event) == 128, "event");
 ABI_ASSERT(sizeof(struct suppressed) == 16, "suppressed");
-ABI_ASSERT(sizeof(struct globals) == 48, "globals");
+ABI_ASSERT(sizeof(struct globals) == 56, "globals");
 
 #endif

@@ -125,7 +125,7 @@ static __always_inline void judge(struct call *c)
 		q.ingress = (a->flags & ADDRESS_LOCAL) != 0;
 	}
 	c->identity = q.destination;
-	c->judgement = verdict_judge(q);
+	c->judgement = verdict_judge(q, c->globals);
 }
 
 static __always_inline int refuse(const struct call *c, enum reason reason)

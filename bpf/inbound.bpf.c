@@ -155,7 +155,7 @@ static __always_inline bool nobody_listens(const struct arrival *a)
 	return !port_served(wildcard, a->dst.port) && !port_served(a->dst.ip, a->dst.port);
 }
 
-static __always_inline void judge(struct arrival *a)
+static __always_inline void judge(struct arrival *a, const struct globals *g)
 {
 	const struct address *from = bpf_map_lookup_elem(&addresses, &a->src.ip);
 	struct question q = {
@@ -166,7 +166,7 @@ static __always_inline void judge(struct arrival *a)
 
 	a->identity = from != NULL ? from->identity : IDENTITY_WORLD;
 	q.source = a->identity;
-	a->judgement = verdict_judge(q);
+	a->judgement = verdict_judge(q, g);
 }
 
 static __always_inline int ingress(struct bpf_sk_lookup *ctx, struct arrival *a)
@@ -174,7 +174,9 @@ static __always_inline int ingress(struct bpf_sk_lookup *ctx, struct arrival *a)
 	struct globals *g = globals_get();
 	enum reason reason;
 
-	judge(a);
+	if (g == NULL)
+		return SK_DROP; /* never: it is an array's one element */
+	judge(a, g);
 	if (a->judgement.verdict == VERDICT_DIRECT)
 		return SK_PASS;
 	if (a->judgement.verdict != VERDICT_PROXY)
@@ -184,8 +186,7 @@ static __always_inline int ingress(struct bpf_sk_lookup *ctx, struct arrival *a)
 	reason = give(ctx, ctx->family == AF_INET ? LISTENER_INGRESS4 : LISTENER_INGRESS6);
 	if (reason != REASON_NONE)
 		return drop(a, reason);
-	if (g != NULL)
-		__sync_fetch_and_add(&g->steered, 1);
+	__sync_fetch_and_add(&g->steered, 1);
 	return SK_PASS;
 }
 

@@ -482,6 +482,8 @@ int loader_open(const struct loader_options *options, struct loader **out)
 		err = maps_share(l);
 	if (err < 0)
 		return err;
+	/* A daemon that was killed inside a change left it odd. */
+	__atomic_fetch_and(&l->globals->policy_changes, ~1U, __ATOMIC_SEQ_CST);
 	/* Before the first program of ours runs: it exempts us by this number. */
 	__atomic_store_n(&l->globals->self_cgroup, options->self_cgroup, __ATOMIC_SEQ_CST);
 	__atomic_store_n(&l->globals->event_rate, options->event_rate, __ATOMIC_SEQ_CST);
@@ -768,7 +770,22 @@ struct table {
 	size_t key_size;
 	size_t value_size;
 	int (*compare)(const void *a, const void *b);
+	__u32 *changes; /* counted before and after each change, or NULL */
 };
+
+/* A reader of several entries sees by the count that one changed under it. */
+static int table_change(const struct table *t, const void *key, const void *value)
+{
+	int err;
+
+	if (t->changes != NULL)
+		__atomic_fetch_add(t->changes, 1, __ATOMIC_SEQ_CST);
+	err = value ? bpf_map_update_elem(t->map, key, value, BPF_ANY)
+		    : bpf_map_delete_elem(t->map, key);
+	if (t->changes != NULL)
+		__atomic_fetch_add(t->changes, 1, __ATOMIC_SEQ_CST);
+	return err;
+}
 
 static int compare_address(const void *a, const void *b)
 {
@@ -801,7 +818,7 @@ static int table_put(const struct table *t, const unsigned char *records, size_t
 
 		if (bpf_map_lookup_elem(t->map, key, old) < 0 ||
 		    memcmp(old, value, t->value_size) != 0)
-			err = bpf_map_update_elem(t->map, key, value, BPF_ANY);
+			err = table_change(t, key, value);
 	}
 	return err;
 }
@@ -856,7 +873,7 @@ static int table_prune(const struct table *t, const unsigned char *records, size
 	if (err == 0 && count > 0)
 		qsort(surplus, count, t->key_size, t->compare);
 	while (err == 0 && count > 0)
-		err = bpf_map_delete_elem(t->map, surplus + --count * t->key_size);
+		err = table_change(t, surplus + --count * t->key_size, NULL);
 	free(surplus);
 	return err;
 }
@@ -868,6 +885,7 @@ static struct table policy_table(const struct loader *l)
 		.key_size = sizeof(struct policy_key),
 		.value_size = sizeof(struct policy_entry),
 		.compare = compare_policy,
+		.changes = &l->globals->policy_changes,
 	};
 }
 

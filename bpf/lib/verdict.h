@@ -72,7 +72,7 @@ static __always_inline struct judgement verdict_stricter(struct judgement a, str
 	return b.verdict == VERDICT_PROXY || a.rule == 0 ? b : a;
 }
 
-static __always_inline struct judgement verdict_judge(struct question q)
+static __always_inline struct judgement verdict_once(struct question q)
 {
 	struct judgement j = {.verdict = VERDICT_DIRECT};
 
@@ -87,6 +87,33 @@ static __always_inline struct judgement verdict_judge(struct question q)
 	if (j.verdict == VERDICT_PROXY && q.port == bpf_htons(53))
 		j.verdict = VERDICT_DIRECT;
 	return j;
+}
+
+#define VERDICT_TRIES 5
+
+/* A verdict takes several lookups, and the daemon changes one entry at a time, in an order that
+ * leaves every flow its old or its new verdict after each change. So all lookups of one verdict
+ * must fall between two changes: where the count says that one is under way or came between,
+ * they are made again until two runs agree. (Hash maps reuse elements at once, so even a single
+ * entry may change under its reader.) The agreement is for a daemon that was killed inside a
+ * change. Who meets a change each time, which takes a storm of them, is refused. */
+static __always_inline struct judgement verdict_judge(struct question q, const struct globals *g)
+{
+	const volatile __u32 *changes = &g->policy_changes;
+	struct judgement last = {.verdict = VERDICT_DENY}, j = last;
+
+	for (int tries = 0; tries < VERDICT_TRIES; tries++) {
+		__u32 before = *changes;
+
+		j = verdict_once(q);
+		barrier();
+		if (*changes == before && (before & 1) == 0)
+			return j;
+		if (tries > 0 && j.verdict == last.verdict && j.rule == last.rule)
+			return j;
+		last = j;
+	}
+	return (struct judgement){.verdict = VERDICT_DENY};
 }
 
 #endif

@@ -246,6 +246,8 @@ static int values_open(void)
 		return -errno;
 	snprintf(path, sizeof path, "%s/" ABI_LAYOUT "/policy", rig.pins);
 	bpf_map__set_pin_path(values->maps.policy, path);
+	snprintf(path, sizeof path, "%s/" ABI_LAYOUT "/globals", rig.pins);
+	bpf_map__set_pin_path(values->maps.globals, path); /* with the count of changes */
 	return values__load(values);
 }
 
@@ -337,9 +339,14 @@ static void *toggle_reader(void *arg)
 {
 	uint32_t *wrong = arg;
 
-	while (toggling)
-		if (ask(400, 401, 80, 1, 0).verdict != VERDICT_PROXY)
+	while (toggling) {
+		struct verdict_values v = ask(400, 401, 80, 1, 0);
+
+		if (v.verdict != VERDICT_PROXY) {
 			++*wrong;
+			printf("# saw verdict %u by rule %u\n", v.verdict, v.rule);
+		}
+	}
 	return NULL;
 }
 

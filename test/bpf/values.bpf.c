@@ -20,8 +20,12 @@ int verdict_values(struct verdict_values *v)
 		.egress = v->egress != 0,
 		.ingress = v->ingress != 0,
 	};
-	struct judgement j = verdict_judge(q);
+	const struct globals *g = globals_get();
+	struct judgement j;
 
+	if (g == NULL)
+		return 0;
+	j = verdict_judge(q, g);
 	v->verdict = j.verdict;
 	v->rule = j.rule;
 	return 0;

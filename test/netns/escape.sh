@@ -80,5 +80,6 @@ sleep 1.5
 same "an address taken on does not make a frontend" 7 \
 	"$(in_ns intruder curl -s -m 5 --interface 10.78.0.11 http://10.78.0.12/public/a >/dev/null; echo $?)"
 same "... nor the host" 7 "$(in_ns intruder curl -s -m 5 --interface 10.78.0.1 http://10.78.0.12/public/a >/dev/null; echo $?)"
+same "... and the host stays who it is" 200 "$(curl_from node http://10.78.0.12/private)"
 same "... and the true frontend stays who it is" 200 "$(curl_from frontend http://10.78.0.12/public/a)"
 finish

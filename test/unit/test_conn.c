@@ -785,6 +785,14 @@ static void a_delay_lands_in_the_clock_of_its_place(void **state)
 	assert_in_range(r->t[CLOCK_OF_WAIT], 49000000, 89000000);
 	assert_in_range(r->t[CLOCK_OF_RECV], 59000000, 99000000);
 	assert_in_range(record_proxy(r), 1, 20000000);
+	usleep(100000); /* between two requests: neither's */
+	say(client, GET("/ok"));
+	heard(server);
+	say(server, OK2);
+	assert_starts(heard(client), "HTTP/1.1 200 OK\r\n");
+	r = newest(RECORD_REQUEST);
+	assert_true(r->reused);
+	assert_in_range(record_total(r), 1, 90000000);
 	box_close();
 }
 

@@ -164,8 +164,8 @@ static void what_was_closed_takes_no_turn_and_is_freed_last(void **state)
 	end_open(&victim, &share, true);
 	assert_int_equal(send(killer.peer, "x", 1, 0), 1);
 	turn();
+	assert_int_equal(victim.turns, 0);
 	assert_int_equal(freed, 1);
-	victim.turns = 0;
 	turn();
 	assert_int_equal(victim.turns, 0);
 	end_close(&killer);
