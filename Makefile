@@ -211,7 +211,7 @@ format: ## clang-format, in place
 format-check: ## fails where clang-format would change something
 	clang-format --dry-run -Werror $(C_FILES)
 
-lint: ## gcc and clang without a warning, shellcheck, cppcheck
+lint: ## gcc and clang without a warning, shellcheck
 	$(Q)test/lint $(B)
 
 # ---- install ----

@@ -750,19 +750,6 @@ void loader_inbound_detach(struct loader *l, uint64_t netns)
 
 /* Addresses and policy: make a hash map hold exactly these entries */
 
-int loader_address_put(struct loader *l, const struct addr16 *ip, const struct address *a)
-{
-	int map = bpf_map__fd(l->connect->maps.addresses);
-	int err = bpf_map_update_elem(map, ip, a, BPF_ANY);
-
-	return err < 0 ? fail(l, err, "cannot enter an address") : 0;
-}
-
-int loader_address_remove(struct loader *l, const struct addr16 *ip)
-{
-	return bpf_map_delete_elem(bpf_map__fd(l->connect->maps.addresses), ip);
-}
-
 /* An array of records, each a key and, behind it, a value; in the order of `compare`, which
  * looks at the key only. */
 struct table {

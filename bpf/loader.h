@@ -71,11 +71,6 @@ __attribute__((warn_unused_result)) int
 loader_inbound_attach(struct loader *l, int netns_fd, uint64_t netns, const struct workload *w);
 void loader_inbound_detach(struct loader *l, uint64_t netns);
 
-/* Addresses and their identities. */
-__attribute__((warn_unused_result)) int
-loader_address_put(struct loader *l, const struct addr16 *ip, const struct address *a);
-int loader_address_remove(struct loader *l, const struct addr16 *ip);
-
 /* Two steps make `policy` hold exactly these `n` entries (keys unique), changing only what
  * differs, in the order that gives each flow its old or its new verdict and never a third.
  * loader_policy_put() enters what is new or changed, the more specific before the more general,

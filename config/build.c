@@ -665,7 +665,7 @@ int config_build(const struct document_file *files, size_t n, struct identity_ta
 void snapshot_free(struct snapshot *s)
 {
 	policy_unref(s->policy);
-	fleet_unref(s->fleet);
+	fleet_free(s->fleet);
 	s->policy = NULL;
 	s->fleet = NULL;
 }

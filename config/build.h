@@ -50,7 +50,7 @@ struct snapshot {
 	struct policy *policy;
 };
 
-/* Returns 0 and fills *out (its parts counted, the caller's), -EINVAL when findings->errors
+/* Returns 0 and fills *out (its parts are the caller's), -EINVAL when findings->errors
  * is not 0 (*out is untouched), or -ENOMEM. `revision` becomes that of the parts.
  * *findings is filled in every case and the caller's to free. */
 __attribute__((warn_unused_result)) int config_build(const struct document_file *files, size_t n,

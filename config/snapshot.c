@@ -2,24 +2,15 @@
 /* The fleet part of a snapshot: one arena, sorted once, then only read. */
 #include "config/snapshot.h"
 
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "config/kinds/kind.h"
 
-struct held {
-	struct addr16 ip;
-	const struct fleet_workload *workload;
-};
-
 /* What the outside sees is the first member. */
 struct fleet_part {
 	struct fleet fleet;
-	atomic_uint refs;
 	struct arena arena;
-	struct held *held; /* sorted by address */
-	size_t held_count;
 };
 
 static struct fleet_part *part_of(const struct fleet *f)
@@ -27,17 +18,11 @@ static struct fleet_part *part_of(const struct fleet *f)
 	return (struct fleet_part *)(uintptr_t)f;
 }
 
-struct fleet *fleet_ref(struct fleet *f)
-{
-	atomic_fetch_add_explicit(&part_of(f)->refs, 1, memory_order_relaxed);
-	return f;
-}
-
-void fleet_unref(struct fleet *f)
+void fleet_free(struct fleet *f)
 {
 	struct fleet_part *p = part_of(f);
 
-	if (f == NULL || atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) != 1)
+	if (f == NULL)
 		return;
 	arena_free(&p->arena);
 	free(p);
@@ -76,30 +61,6 @@ static void workload_copy(struct arena *a, const char *domain, const struct work
 	out->where.file = arena_string(a, w->where.file);
 }
 
-static int held_order(const void *x, const void *y)
-{
-	return memcmp(x, y, sizeof(struct addr16));
-}
-
-static void index_addresses(struct fleet_part *p)
-{
-	size_t n = 0;
-
-	for (size_t i = 0; i < p->fleet.workload_count; i++)
-		n += p->fleet.workloads[i].address_count;
-	p->held = arena_array(&p->arena, n, sizeof(*p->held));
-	if (p->held == NULL)
-		return;
-	for (size_t i = 0; i < p->fleet.workload_count; i++) {
-		const struct fleet_workload *w = &p->fleet.workloads[i];
-
-		for (size_t j = 0; j < w->address_count; j++)
-			p->held[p->held_count++] = (struct held){w->addresses[j], w};
-	}
-	if (n > 1)
-		qsort(p->held, n, sizeof(*p->held), held_order);
-}
-
 struct fleet *fleet_new(const struct load *l, uint64_t revision)
 {
 	struct fleet_part *p = calloc(1, sizeof(*p));
@@ -108,7 +69,6 @@ struct fleet *fleet_new(const struct load *l, uint64_t revision)
 
 	if (p == NULL)
 		return NULL;
-	atomic_init(&p->refs, 1);
 	p->fleet.revision = revision;
 	all = arena_array(&p->arena, l->workload_count, sizeof(*all));
 	for (const struct workload_document *w = l->workloads; w != NULL && all != NULL;
@@ -116,10 +76,8 @@ struct fleet *fleet_new(const struct load *l, uint64_t revision)
 		workload_copy(&p->arena, l->options.trust_domain, w, &all[n++]);
 	p->fleet.workloads = all;
 	p->fleet.workload_count = n;
-	if (!p->arena.failed)
-		index_addresses(p);
 	if (p->arena.failed) {
-		fleet_unref(&p->fleet);
+		fleet_free(&p->fleet);
 		return NULL;
 	}
 	return &p->fleet;
@@ -138,25 +96,6 @@ const struct fleet_workload *fleet_by_name(const struct fleet *f, const char *na
 		c = c != 0 ? c : strcmp(name, w->name);
 		if (c == 0)
 			return w;
-		if (c < 0)
-			hi = mid;
-		else
-			lo = mid + 1;
-	}
-	return NULL;
-}
-
-const struct fleet_workload *fleet_by_address(const struct fleet *f, const struct addr16 *ip)
-{
-	const struct fleet_part *p = part_of(f);
-	size_t lo = 0, hi = p->held_count;
-
-	while (lo < hi) {
-		size_t mid = (lo + hi) / 2;
-		int c = memcmp(ip, &p->held[mid].ip, sizeof(*ip));
-
-		if (c == 0)
-			return p->held[mid].workload;
 		if (c < 0)
 			hi = mid;
 		else

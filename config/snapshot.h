@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the daemon runs by: immutable parts, each counted and with a revision of its own,
- * built from documents (build.h) and swapped by pointer. A connection keeps revision and
- * rule ids for its record, never a snapshot for its life.
+ * What the daemon runs by: immutable parts, each with a revision of its own, built from
+ * documents (build.h) and swapped by pointer. A connection keeps revision and rule ids for its
+ * record, never a snapshot for its life.
  *
- * A reference may be taken and dropped by any thread; nothing in a part changes after it
- * was built. All strings belong to the part they stand in.
+ * The policy is counted: a reference may be taken and dropped by any thread. The fleet is the
+ * control thread's alone (workers have the directory made from it). Nothing in a part changes
+ * after it was built; all strings belong to the part they stand in.
  */
 #ifndef SHUNT_CONFIG_SNAPSHOT_H
 #define SHUNT_CONFIG_SNAPSHOT_H
@@ -58,17 +59,15 @@ struct fleet_workload {
 };
 
 struct fleet {
-	uint64_t revision; /* of its contents: the same documents keep it */
+	uint64_t revision;
 	const struct fleet_workload *workloads; /* sorted by (namespace, name) */
 	size_t workload_count;
 };
 
-struct fleet *fleet_ref(struct fleet *f);
-void fleet_unref(struct fleet *f); /* NULL is allowed */
+void fleet_free(struct fleet *f); /* NULL is allowed */
 /* NULL when there is none. */
 const struct fleet_workload *fleet_by_name(const struct fleet *f, const char *namespace,
 					   const char *name);
-const struct fleet_workload *fleet_by_address(const struct fleet *f, const struct addr16 *ip);
 
 /* Opaque; proxy/policy.h asks it. */
 struct policy;

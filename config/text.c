@@ -95,13 +95,6 @@ void text_add_char(struct text *t, char c)
 	text_add_n(t, &c, 1);
 }
 
-void text_add_signed(struct text *t, int64_t n)
-{
-	if (n < 0)
-		text_add_char(t, '-');
-	text_add_number(t, n < 0 ? 0 - (uint64_t)n : (uint64_t)n);
-}
-
 void text_adds(struct text *t, ...)
 {
 	va_list ap;

@@ -33,7 +33,6 @@ void text_add_n(struct text *t, const char *p, size_t n);
 void text_add_slice(struct text *t, struct slice s);
 void text_add_char(struct text *t, char c);
 void text_add_number(struct text *t, uint64_t n);
-void text_add_signed(struct text *t, int64_t n);
 /* Several strings, ended by NULL. */
 void text_adds(struct text *t, ...) __attribute__((sentinel));
 /* As a JSON string, quotes included; bytes that are not UTF-8 become U+FFFD. */

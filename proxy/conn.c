@@ -28,9 +28,18 @@ static const unsigned may_follow[] = {
 	[CONN_CLOSING] = 0,
 };
 
+static const char *const state_name[] = {
+	[CONN_NEW] = "new",
+	[CONN_OPEN] = "open",
+	[CONN_LINGER] = "linger",
+	[CONN_CLOSING] = "closing",
+};
+
 static void conn_enter(struct conn *c, enum conn_state next)
 {
 	assert(may_follow[c->state] & MAY(next));
+	log_debug("conn %u-%llu: %s -> %s (%s)", c->worker->index, (unsigned long long)c->id,
+		  state_name[c->state], state_name[next], reason_word(c->why));
 	c->state = next;
 }
 

@@ -33,9 +33,7 @@ static void pieces_follow_each_other(void **state)
 	text_add_slice(&t, (struct slice){NULL, 0});
 	text_add_number(&t, 0);
 	text_add_number(&t, UINT64_MAX);
-	text_add_signed(&t, -1);
-	text_add_signed(&t, INT64_MIN);
-	expect(&t, "abcd018446744073709551615-1-9223372036854775808");
+	expect(&t, "abcd018446744073709551615");
 }
 
 static void a_long_text_grows(void **state)
