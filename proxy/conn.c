@@ -199,14 +199,19 @@ static void conn_fail(struct conn *c, enum reason why)
 {
 	if (c->why == REASON_NONE)
 		c->why = why;
+	conn_working(c, 0);
 	if (conn_backlog(c) == 0) {
 		conn_close(c, why, true);
 		return;
 	}
 	deadline_set(&c->worker->linger_limit, &c->head_limit, linger_expired);
+	if (list_empty(&c->exchanges) && c->ops->refused(c->codec) != 0)
+		record_refusal(c, c->ops->refused(c->codec));
 	while (!list_empty(&c->exchanges)) { /* the goodbye is their answer */
 		struct exchange *x = conn_exchange(c);
 
+		if (!x->response_begun)
+			x->status = c->ops->refused(c->codec);
 		exchange_abandon(x, why);
 		exchange_left(x);
 	}

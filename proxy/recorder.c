@@ -105,6 +105,18 @@ void record_exchange(const struct exchange *x)
 	free(place);
 }
 
+void record_refusal(const struct conn *c, unsigned status)
+{
+	struct record r;
+
+	record_begin(&r, c, RECORD_REQUEST);
+	record_times(&r, c, c->mark, c->mark_at);
+	r.protocol = slice_of("HTTP/1.1");
+	r.status = status;
+	r.reason = c->why;
+	access_log_write(c->worker->log, &r);
+}
+
 static void record_tcp(struct record *r, int fd)
 {
 	struct tcp_info info;

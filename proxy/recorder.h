@@ -13,6 +13,7 @@ struct exchange;
 
 void record_opened(const struct conn *c); /* for the metrics */
 void record_exchange(const struct exchange *x); /* HTTP: one request */
+void record_refusal(const struct conn *c, unsigned status); /* a request that was no request */
 void record_connection(struct conn *c); /* at its end */
 
 /* A connection that the kernel refused; `rule` may be NULL. Control thread. */

@@ -77,6 +77,10 @@ struct codec_ops {
 	 * the FIN counts after them. */
 	int (*finish)(struct codec *k);
 
+	/* The status of the goodbye that a failed codec left in pending(), for the record; 0 when
+	 * it left none that has a status. */
+	unsigned (*refused)(const struct codec *k);
+
 	/* True inside a head: some of it was read, its HEAD has not come. */
 	bool (*partial)(const struct codec *k);
 

@@ -140,6 +140,11 @@ static bool http1_done(const struct codec *k)
 	return k->last && (!k->owed || k->answer == HTTP1_ENDED);
 }
 
+static unsigned http1_refused(const struct codec *k)
+{
+	return k->refused;
+}
+
 static bool http1_partial(const struct codec *k)
 {
 	return k->phase == HTTP1_HEAD && k->error == 0;
@@ -166,6 +171,7 @@ const struct codec_ops codec_http1 = {
 	.feed = http1_feed,
 	.full = http1_full,
 	.finish = http1_fin,
+	.refused = http1_refused,
 	.partial = http1_partial,
 	.expire = http1_expire,
 	.next = http1_next,

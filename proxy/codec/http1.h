@@ -61,6 +61,7 @@ struct codec {
 	bool first; /* no head was whole yet */
 	bool whole; /* llhttp says that the message is */
 	bool fin; /* came while bytes were held */
+	unsigned refused; /* status of the goodbye, 0: none */
 	size_t head_len; /* bytes of head and trailers so far */
 	size_t line; /* where the line being read begins in the text */
 	size_t target_at; /* where the target begins, 0 while unknown */

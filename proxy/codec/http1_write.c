@@ -413,6 +413,7 @@ void http1_goodbye(struct codec *k, unsigned status, const char *why)
 	k->answer = HTTP1_ENDED;
 	if (write_head(k, &plan) < 0)
 		return;
+	k->refused = status;
 	if (k->owed && k->asks == HTTP1_ASKED_HEAD)
 		return;
 	if (buffer_append(&k->out, why, strlen(why)) < 0 || buffer_append(&k->out, "\n", 1) < 0)

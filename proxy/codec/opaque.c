@@ -128,6 +128,12 @@ static bool opaque_done(const struct codec *k)
 	return k->ended;
 }
 
+static unsigned opaque_refused(const struct codec *k)
+{
+	(void)k;
+	return 0;
+}
+
 static bool opaque_partial(const struct codec *k)
 {
 	(void)k;
@@ -151,6 +157,7 @@ const struct codec_ops codec_opaque = {
 	.feed = opaque_feed,
 	.full = opaque_full,
 	.finish = opaque_finish,
+	.refused = opaque_refused,
 	.partial = opaque_partial,
 	.expire = opaque_expire,
 	.next = opaque_next,

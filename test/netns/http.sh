@@ -115,13 +115,13 @@ raw() { printf "$1" | in_ns frontend timeout 5 nc -q 3 10.78.0.12 80 2>/dev/null
 same "a malformed request is 400" "HTTP/1.1 400 Bad Request" "$(raw 'GET /public/a HTTP/1.1\r\nHost: a\r\n folded\r\n\r\n')"
 same "two framings are 400" "HTTP/1.1 400 Bad Request" \
 	"$(raw 'POST /public/upload HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n')"
-recorded "... recorded as bad_request" '.reason == "bad_request"'
+recorded "... recorded as bad_request" '.type == "request" and .status == 400 and .reason == "bad_request" and .response_flags == "DPE"'
 same "a NUL in the target is 400" "HTTP/1.1 400 Bad Request" "$(raw 'GET /public/\0 HTTP/1.1\r\nHost: a\r\n\r\n')"
 same "bytes that are not HTTP get no answer" "" "$(raw '\026\003\001\002\000\001\000\001\374\003\003')"
 recorded "... and the record says why" '.reason == "protocol_not_readable" and .verdict == "denied"'
 same "a CONNECT is 501" "HTTP/1.1 501 Not Implemented" "$(raw 'CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n')"
 holds "a request head that never ends is given up" \
 	in_ns frontend bash -c 'exec 3<>/dev/tcp/10.78.0.12/80; printf "GET /public/a HT" >&3; timeout 5 cat <&3 | grep -q "^HTTP/1.1 408"'
-recorded "... and the record says why" '.reason == "head_timeout"'
+recorded "... and the record says why" '.type == "request" and .status == 408 and .reason == "head_timeout" and .t_head > 900000000'
 
 finish

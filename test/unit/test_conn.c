@@ -403,6 +403,20 @@ static void a_fin_inside_a_request_is_the_clients_end(void **state)
 	shutdown(client, SHUT_WR);
 	turn(5);
 	assert_int_equal(newest(RECORD_CONNECTION)->reason, REASON_CLIENT_CLOSED);
+	assert_int_equal(newest(RECORD_REQUEST)->status, 400);
+	box_close();
+}
+
+static void a_body_that_is_malformed_ends_its_request(void **state)
+{
+	(void)state;
+	box_open(true);
+	connect_client();
+	say(client, "POST /ok HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n");
+	assert_starts(heard(client), "HTTP/1.1 400 ");
+	assert_int_equal(newest(RECORD_REQUEST)->status, 400);
+	assert_int_equal(newest(RECORD_REQUEST)->reason, REASON_BAD_REQUEST);
+	assert_int_equal(kept_count, 1); /* one record for one request */
 	box_close();
 }
 
@@ -764,6 +778,7 @@ static void an_opaque_stream_half_closes_either_way(void **state)
 static void a_delay_lands_in_the_clock_of_its_place(void **state)
 {
 	const struct record *r;
+	uint64_t before;
 
 	(void)state;
 	box_open(true);
@@ -780,11 +795,13 @@ static void a_delay_lands_in_the_clock_of_its_place(void **state)
 	say(server, "ok"); /* t_recv */
 	assert_starts(heard(client), "HTTP/1.1 200 OK\r\n");
 	r = newest(RECORD_REQUEST);
-	assert_in_range(r->t[CLOCK_OF_HEAD], 29000000, 59000000);
-	assert_in_range(r->t[CLOCK_OF_BODY], 39000000, 79000000);
-	assert_in_range(r->t[CLOCK_OF_WAIT], 49000000, 89000000);
-	assert_in_range(r->t[CLOCK_OF_RECV], 59000000, 99000000);
-	assert_in_range(record_proxy(r), 1, 20000000);
+	/* At least what was slept there; no upper bound, machines are noisy. */
+	assert_true(r->t[CLOCK_OF_HEAD] >= 29000000);
+	assert_true(r->t[CLOCK_OF_BODY] >= 39000000);
+	assert_true(r->t[CLOCK_OF_WAIT] >= 49000000);
+	assert_true(r->t[CLOCK_OF_RECV] >= 59000000);
+	assert_true(record_proxy(r) > 0 && record_proxy(r) < record_total(r) / 2);
+	before = r->start_time + record_total(r);
 	usleep(100000); /* between two requests: neither's */
 	say(client, GET("/ok"));
 	heard(server);
@@ -792,7 +809,7 @@ static void a_delay_lands_in_the_clock_of_its_place(void **state)
 	assert_starts(heard(client), "HTTP/1.1 200 OK\r\n");
 	r = newest(RECORD_REQUEST);
 	assert_true(r->reused);
-	assert_in_range(record_total(r), 1, 90000000);
+	assert_true(r->start_time >= before + 95000000); /* it begins with its own first byte */
 	box_close();
 }
 
@@ -898,6 +915,7 @@ int main(void)
 		cmocka_unit_test(a_refused_request_has_no_upstream_and_leaves_its_siblings_alone),
 		cmocka_unit_test(a_refused_upload_is_dropped_but_not_for_ever),
 		cmocka_unit_test(a_fin_inside_a_request_is_the_clients_end),
+		cmocka_unit_test(a_body_that_is_malformed_ends_its_request),
 		cmocka_unit_test(an_answer_that_is_cut_is_passed_on_as_cut),
 		cmocka_unit_test(an_upstream_that_closes_before_its_answer_is_502),
 		cmocka_unit_test(an_answer_that_is_no_http_is_502),
