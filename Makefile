@@ -14,6 +14,7 @@ CXX := g++
 CLANG ?= clang
 PKG ?= pkg-config
 SAN ?=
+FACTOR ?= 1
 WARN := -Wall -Wextra -Wshadow -Wconversion -Werror
 WARN_C := -Wstrict-prototypes -Wmissing-prototypes
 OPT ?= -O2 -g
@@ -162,13 +163,13 @@ check-docs: ## every option, reason and metric stands in the man pages
 
 .PHONY: check-netns
 check-netns: all ## behaviour over network namespaces, with real programs (root)
-	$(Q)B=$(B) test/netns/run
+	$(Q)B=$(B) FACTOR=$(FACTOR) test/netns/run
 
 .PHONY: asan
 asan: ## unit and namespace tests under AddressSanitizer and UBSan
 	$(Q)$(MAKE) --no-print-directory B=$(B)/asan OPT="-O1 -g" \
 		SAN="-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer" \
-		check-unit check-netns
+		FACTOR=3 check-unit check-netns
 
 .PHONY: tsan
 tsan: ## namespace tests under ThreadSanitizer

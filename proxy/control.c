@@ -171,16 +171,23 @@ static int kernel_apply(struct control *c)
 {
 	const struct policy *policy = c->snapshot.policy;
 	struct entries e = {.control = c};
+	bool held = false;
+	int failed;
 	int err = policy_kernel_entries(policy, put_policy, &e);
 
 	if (err >= 0)
 		err = loader_policy_put(c->loader, e.policy, e.count, policy_revision(policy));
 	if (err >= 0)
 		err = kernel_addresses(c);
-	if (err >= 0)
-		err = enroll_capture(&c->enrollment, c->loader, c->snapshot.fleet);
-	if (err >= 0)
+	if (err < 0)
+		goto out;
+	failed = enroll_capture(&c->enrollment, c->loader, c->snapshot.fleet, &held);
+	/* One that could not be captured keeps nobody's revoked rules in force, but its own. */
+	if (!held)
 		err = loader_policy_prune(c->loader, e.policy, e.count);
+	if (err >= 0)
+		err = failed;
+out:
 	free(e.policy);
 	if (err < 0)
 		log_errx("kernel maps: %s", loader_error(c->loader));
@@ -218,6 +225,7 @@ static int control_apply(struct control *c)
 	workers_call(&c->node, view_swap, view);
 	view_unref(view);
 	err = kernel_apply(c);
+	c->apply_failed = err < 0;
 	if (err == 0)
 		enroll_release_strangers(&c->enrollment, c->loader);
 	snprintf(paths, sizeof paths, "%s/namespaces", c->options->run_dir);
@@ -300,7 +308,12 @@ int control_reload(struct control *c, struct findings *findings)
 	reopen_log(c);
 	err = control_apply(c);
 	c->reload_ok = err == 0;
-	log_info("reload: revision %llu is in force", (unsigned long long)c->revision);
+	if (err == 0)
+		log_info("reload: revision %llu is in force", (unsigned long long)c->revision);
+	else
+		log_errx("reload: revision %llu is in force, but not everything could be applied; "
+			 "trying again every few seconds",
+			 (unsigned long long)c->revision);
 	return err;
 }
 
@@ -361,10 +374,12 @@ static void tend(uv_timer_t *timer)
 {
 	struct control *c = container_of(timer, struct control, tend);
 
-	c->ticks++;
+	bool retry = ++c->ticks % RETRY_TICKS == 0;
+	bool stale = enroll_is_stale(&c->enrollment, retry) || (retry && c->apply_failed);
+
 	if (c->ticks % SWEEP_TICKS == 0)
 		slots_sweep(c->node.slots, c->node.slot_count, io_now());
-	if (enroll_is_stale(&c->enrollment, c->ticks % RETRY_TICKS == 0) && control_apply(c) < 0)
+	if (stale && control_apply(c) < 0)
 		log_warnx("namespaces changed, but not everything could be applied");
 }
 

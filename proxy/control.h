@@ -37,6 +37,7 @@ struct control {
 	struct policy *previous; /* names the rules of events older than the last reload */
 	uint64_t revision;
 	bool reload_ok; /* the last one */
+	bool apply_failed; /* the kernel has not all of the snapshot: tried again */
 	double reload_time; /* seconds since the epoch, of the last that was applied */
 	double start_time;
 	struct loader *loader;

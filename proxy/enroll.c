@@ -193,7 +193,6 @@ static int member_place(struct enrollment *e, struct member *m)
 		m->enrolled.index = a->index;
 		m->enrolled.generation = e->generations[a->index];
 		m->known = true;
-		a->netns = 0;
 		return 0;
 	}
 	while (i < WORKLOADS_MAX && (e->members[i] != NULL || index_is_adopted(e, i)))
@@ -203,6 +202,15 @@ static int member_place(struct enrollment *e, struct member *m)
 	m->enrolled.index = i;
 	m->enrolled.generation = ++e->generations[i];
 	return 0;
+}
+
+/* Only now: one that failed half-way comes back to its place. */
+static void place_taken(struct enrollment *e, uint64_t netns)
+{
+	struct adopted *a = adopted_place(e, netns);
+
+	if (a != NULL)
+		a->netns = 0;
 }
 
 static int enroll_one(struct enrollment *e, struct node *node, const struct fleet_workload *w)
@@ -234,6 +242,7 @@ static int enroll_one(struct enrollment *e, struct node *node, const struct flee
 		return s.err;
 	}
 	e->members[m->enrolled.index] = m;
+	place_taken(e, m->enrolled.netns);
 	return 0;
 }
 
@@ -338,10 +347,11 @@ static int member_capture(struct member *m, struct loader *l)
 	return err;
 }
 
-int enroll_capture(struct enrollment *e, struct loader *l, const struct fleet *fleet)
+int enroll_capture(struct enrollment *e, struct loader *l, const struct fleet *fleet, bool *held)
 {
 	int last = 0;
 
+	*held = false;
 	for (size_t i = 0; i < fleet->workload_count; i++) {
 		const struct fleet_workload *w = &fleet->workloads[i];
 		struct member *m = w->netns ? enroll_find(e, w) : NULL;
@@ -351,24 +361,45 @@ int enroll_capture(struct enrollment *e, struct loader *l, const struct fleet *f
 			continue;
 		m->identity = w->identity;
 		err = member_capture(m, l);
-		if (err < 0) {
-			last = err;
-			log_errx("workload %s/%s: NOT CAPTURED, its traffic may pass unjudged: %s",
-				 m->namespace, m->name, loader_error(l));
+		if (err == 0) {
+			m->judged_as = m->identity;
+			continue;
 		}
+		last = err;
+		/* Its programs of before go on by the identity of before (0: of another life). */
+		*held |= m->known && m->judged_as != m->identity;
+		log_errx("workload %s/%s: NOT CAPTURED, its traffic may pass unjudged: %s",
+			 m->namespace, m->name, loader_error(l));
 	}
 	return last;
 }
 
-static void member_release(struct enrollment *e, struct member *m, struct loader *l,
-			   struct node *node, enum reason why)
+/* Its namespace goes on as another member (renamed, or its path spelled in another way): what
+ * the kernel has of it stays and goes on judging, as after a daemon before us. */
+static bool leave_to_next(struct enrollment *e, const struct member *m)
 {
-	loader_workload_remove(l, m->enrolled.netns);
-	loader_inbound_detach(l, m->enrolled.netns);
+	struct adopted *grown = realloc(e->adopted, (e->adopted_count + 1) * sizeof *grown);
+
+	if (grown == NULL)
+		return false;
+	e->adopted = grown;
+	grown[e->adopted_count++] = (struct adopted){m->enrolled.netns, m->enrolled.index};
+	return true;
+}
+
+static void member_release(struct enrollment *e, struct member *m, struct loader *l,
+			   struct node *node, enum reason why, bool stays)
+{
+	stays = stays && leave_to_next(e, m);
+	if (!stays) {
+		loader_workload_remove(l, m->enrolled.netns);
+		loader_inbound_detach(l, m->enrolled.netns);
+	}
 	for (int kind = 0; kind < LISTENER_KINDS; kind++)
 		loader_listener_remove(l, m->enrolled.index, (enum listener_kind)kind);
 	member_unseat(m, node, why);
-	netns_unroute(m->enrolled.netns_fd);
+	if (!stays)
+		netns_unroute(m->enrolled.netns_fd);
 	log_info("workload %s/%s: released", m->namespace, m->name);
 	e->members[m->enrolled.index] = NULL;
 	member_free(m);
@@ -383,10 +414,16 @@ static const struct fleet_workload *still_named(const struct fleet *fleet, const
 
 void enroll_release_strangers(struct enrollment *e, struct loader *l)
 {
-	size_t n = loader_workload_list(l, NULL, NULL, 0);
-	uint64_t *netns = calloc(n ? n : 1, sizeof *netns);
-	struct workload *w = calloc(n ? n : 1, sizeof *w);
+	struct workload *w;
+	uint64_t *netns;
+	size_t n;
 
+	/* A stranger may be one that could not be opened yet: until all are here he is judged. */
+	if (e->absent_count > 0)
+		return;
+	n = loader_workload_list(l, NULL, NULL, 0);
+	netns = calloc(n ? n : 1, sizeof *netns);
+	w = calloc(n ? n : 1, sizeof *w);
 	n = netns && w ? loader_workload_list(l, netns, w, n) : 0;
 	for (size_t i = 0; i < n; i++) {
 		const struct member *m = w[i].index < WORKLOADS_MAX ? e->members[w[i].index] : NULL;
@@ -403,6 +440,18 @@ void enroll_release_strangers(struct enrollment *e, struct loader *l)
 	e->adopted_count = 0;
 }
 
+static bool named_otherwise(const struct fleet *fleet, const struct member *m)
+{
+	struct stat st;
+
+	for (size_t i = 0; i < fleet->workload_count; i++)
+		if (fleet->workloads[i].netns != NULL &&
+		    stat(fleet->workloads[i].netns, &st) == 0 && st.st_dev == m->device &&
+		    st.st_ino == m->inode)
+			return true;
+	return false;
+}
+
 void enroll_release(struct enrollment *e, struct loader *l, struct node *node,
 		    const struct fleet *fleet, enum reason why)
 {
@@ -410,7 +459,7 @@ void enroll_release(struct enrollment *e, struct loader *l, struct node *node,
 		struct member *m = e->members[i];
 
 		if (m != NULL && (still_named(fleet, m) == NULL || !member_is_current(m)))
-			member_release(e, m, l, node, why);
+			member_release(e, m, l, node, why, named_otherwise(fleet, m));
 	}
 }
 
@@ -476,7 +525,7 @@ void enroll_close(struct enrollment *e, struct loader *l, struct node *node, boo
 		if (m == NULL)
 			continue;
 		if (detach) {
-			member_release(e, m, l, node, REASON_SHUTDOWN);
+			member_release(e, m, l, node, REASON_SHUTDOWN, false);
 			continue;
 		}
 		/* Links and maps stay: with our listeners gone the kernel refuses. */

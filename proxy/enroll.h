@@ -27,7 +27,8 @@ struct member {
 	struct addr16 ip4; /* its own, as getsockname() shows them; zero: none */
 	struct addr16 ip6;
 	uint64_t opened; /* ns, when it was enrolled */
-	uint32_t identity; /* as the kernel has it */
+	uint32_t identity; /* as the kernel is to have it */
+	uint32_t judged_as; /* as it has it for certain; 0: not known */
 	bool known; /* the kernel has an entry of this generation: it judges already */
 	bool captured; /* the kernel has all of it, as it is now */
 };
@@ -62,13 +63,14 @@ void enroll_adopt(struct enrollment *e, struct loader *l, struct node *node);
  * yet. What cannot be opened becomes an absentee. */
 void enroll_open(struct enrollment *e, struct node *node, const struct fleet *fleet);
 /* The kernel captures and steers for every member, with the identities of `fleet`. 0, or the
- * last error: who could not be captured is shown as failed and tried again. */
+ * last error: who could not be captured is shown as failed and tried again. *held: one of them
+ * is still judged under an identity of before, whose policy entries must stay. */
 __attribute__((warn_unused_result)) int enroll_capture(struct enrollment *e, struct loader *l,
-						       const struct fleet *fleet);
+						       const struct fleet *fleet, bool *held);
 /* Lets go of members that `fleet` does not name, or whose namespace is another now. */
 void enroll_release(struct enrollment *e, struct loader *l, struct node *node,
 		    const struct fleet *fleet, enum reason why);
-/* Lets go of what the kernel holds for namespaces that no member has. */
+/* Lets go of what the kernel holds for namespaces that no member has, once nobody is absent. */
 void enroll_release_strangers(struct enrollment *e, struct loader *l);
 /* Has a namespace of a document appeared, gone or been replaced since, or got other addresses?
  * Young ones are looked at each time (addresses are given after a namespace is made), the

@@ -76,13 +76,19 @@ static void print_refusal(const char *error)
 static int print_outcome(const cJSON *json)
 {
 	bool ok = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(json, "ok"));
+	const cJSON *changes = cJSON_GetObjectItemCaseSensitive(json, "changes");
+	bool partly = !ok && cJSON_GetArraySize(changes) > 0;
 	const cJSON *finding;
 
 	cJSON_ArrayForEach(finding, cJSON_GetObjectItemCaseSensitive(json, "findings"))
 		print_finding(finding);
-	if (ok)
-		print_changes(cJSON_GetObjectItemCaseSensitive(json, "changes"));
-	else
+	if (ok || partly)
+		print_changes(changes);
+	if (partly)
+		printf("in force, but not everything could be applied (%s); see the log, it is "
+		       "tried again every few seconds\n",
+		       string_of(json, "error"));
+	else if (!ok)
 		print_refusal(string_of(json, "error"));
 	return ok ? CLI_OK : CLI_NO;
 }

@@ -69,6 +69,41 @@ done
 ok "twenty reloads with other labels at both ends while four clients knock"
 silence
 same "it serves afterwards" 200 "$(curl_from frontend http://10.78.0.12/public/a)"
+# The same workloads under other names, and their namespaces under another path.
+mkdir "$TMP/paths"
+ln -s /run/netns "$TMP/paths/one"
+ln -s /run/netns "$TMP/paths/two"
+knockers
+for round in $(seq 6); do
+	path=$TMP/paths/one
+	[ $((round % 2)) -eq 0 ] && path=$TMP/paths/two
+	sed -i "s|netns:[^\"]*/$BOX-|netns:$path/$BOX-|; s/name: api[-a-z0-9]*,/name: api-$round,/" \
+		"$TMP/config/conf.d/10-workloads.yaml"
+	shunt_ reload >/dev/null || not_ok "reload $round"
+done
+ok "six reloads with other names and paths while four clients knock"
+silence
+same "it serves afterwards" 200 "$(curl_from frontend http://10.78.0.12/public/a)"
+
+# A restart that cannot open every namespace: who is not served is refused, not let through.
+knockers
+: >"$TMP/short.log"
+for limit in $(seq 60 4 104); do
+	daemon_stop KILL
+	(
+		ulimit -n "$limit"
+		exec nsenter --net="/run/netns/$BOX-node" "$SHUNTD" --config "$TMP/config" \
+			--name "${BOX#shunt-}" --run-dir "$RUN" --bpffs "$BPFFS"
+	) </dev/null >>"$TMP/short.log" 2>&1 &
+	DAEMON=$!
+	sleep 0.7
+done
+daemon_stop KILL
+silence
+holds "... although some of them were not opened" grep -q "not enrolled: .*Too many open files" "$TMP/short.log"
+daemon_start || exit 1
+same "it serves afterwards" 200 "$(curl_from frontend http://10.78.0.12/public/a)"
+
 sleep 11
 same "no slot is left over once the sweep has been" "0 of 65536 slots in use" \
 	"$(shunt_ status | grep -o '[0-9]* of [0-9]* slots in use')"

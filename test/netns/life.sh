@@ -2,6 +2,7 @@
 # Start, reload, crash, restart, detach; workloads that come later.
 . "$(dirname "$0")/lib.sh"
 box_up "life-$$"
+OPTIONS="workers: 2"
 nginx_start api 80
 nginx_start api 7000
 config_write <test/netns/policy.yaml
@@ -48,7 +49,11 @@ read -r third <&"${KEPT[0]}"
 same "... while the old policy stays in force" "403 200" "$third"
 config_write <test/netns/policy.yaml
 kill -HUP "$DAEMON"
-sleep 0.5
+tries=$((40 * FACTOR))
+until [ "$(curl_from frontend http://10.78.0.12/public/a)" = 200 ] || [ $tries -eq 0 ]; do
+	tries=$((tries - 1))
+	sleep 0.1
+done
 same "SIGHUP reads the documents again" 200 "$(curl_from frontend http://10.78.0.12/public/a)"
 
 # Two daemons of one name.
