@@ -78,8 +78,14 @@ box_down() {
 	local status=$? pid name
 	trap - EXIT
 	trap '' INT TERM
-	for pid in "${PIDS[@]}"; do
-		kill "$pid" 2>/dev/null
+	# Also one that a signal came too early for to be in PIDS or DAEMON.
+	for pid in "${PIDS[@]}" $(jobs -p); do
+		[ "$pid" = "$DAEMON" ] || kill "$pid" 2>/dev/null
+	done
+	local tries=50
+	while [ $tries -gt 0 ] && pgrep -P $$ -x shuntd | grep -qvx "${DAEMON:-none}"; do
+		tries=$((tries - 1))
+		sleep 0.1
 	done
 	daemon_detach
 	for pid in "${PIDS[@]}"; do

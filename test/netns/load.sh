@@ -48,7 +48,7 @@ same "both workers served" 2 "$(jq -r 'select(.type == "connection") | .conn_id'
 after=$(fds)
 holds "no descriptor is left over ($before -> $after)" [ "$after" -le $((before + 16)) ]
 same "no slot is left over" "0 of 65536 slots in use" "$(shunt_ status | grep -o '[0-9]* of [0-9]* slots in use')"
-in_ns frontend wrk -t2 -c50 -d2 http://10.78.0.12/public/wrk >"$TMP/wrk"
+in_ns frontend wrk -t2 -c50 -d2 http://10.78.0.12:80/public/wrk >"$TMP/wrk"
 holds "wrk has no error" bash -c "grep -q Requests/sec $TMP/wrk && ! grep -E 'Socket errors|Non-2xx' $TMP/wrk"
 
 # Out of descriptors: some are refused, none for ever.
