@@ -103,8 +103,6 @@ static void conn_free(struct later *later)
 
 void conn_close(struct conn *c, enum reason why, bool reset)
 {
-	struct linger now = {.l_onoff = 1};
-
 	if (c->state == CONN_CLOSING)
 		return;
 	if (c->why == REASON_NONE)
@@ -125,8 +123,9 @@ void conn_close(struct conn *c, enum reason why, bool reset)
 	origdst_release(&c->origdst);
 	io_unwatch(&c->io);
 	if (reset)
-		setsockopt(c->io.fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
-	close(c->io.fd);
+		close_reset(c->io.fd);
+	else
+		close(c->io.fd);
 	atomic_fetch_sub_explicit(&c->worker->conns, 1, memory_order_relaxed);
 	loop_later(&c->worker->io, &c->later, conn_free);
 }
@@ -419,11 +418,8 @@ static void set_nodelay(int fd)
 /* Refused before there was a conn: counted nowhere else, so the log says it. */
 static void refuse(struct worker *w, int fd, int err)
 {
-	struct linger now = {.l_onoff = 1};
-
 	log_warnx("worker %u: connection refused: %s", w->index, strerror(-err));
-	setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
-	close(fd);
+	close_reset(fd);
 }
 
 void conn_accept(struct worker *w, struct seat *seat, enum listener_kind kind, int fd)

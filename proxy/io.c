@@ -220,6 +220,14 @@ ssize_t io_send(struct io *io, const void *from, size_t len)
 	return n;
 }
 
+void close_reset(int fd)
+{
+	struct linger now = {.l_onoff = 1};
+
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+	close(fd);
+}
+
 void loop_later(struct io_loop *loop, struct later *later, void (*run)(struct later *))
 {
 	later->run = run;

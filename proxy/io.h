@@ -90,6 +90,9 @@ bool io_readable(const struct io *io); /* an edge is left, and something of the 
 ssize_t io_recv(struct io *io, void *to, size_t room);
 ssize_t io_send(struct io *io, const void *from, size_t len);
 
+/* close(2) by RST instead of FIN: what is unsent is thrown away. Not while watched. */
+void close_reset(int fd);
+
 void loop_later(struct io_loop *loop, struct later *later, void (*run)(struct later *));
 
 uint64_t io_now(void);

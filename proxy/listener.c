@@ -26,14 +26,6 @@ struct handover {
 	int fd;
 };
 
-static void reset(int fd)
-{
-	struct linger now = {.l_onoff = 1};
-
-	setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
-	close(fd);
-}
-
 static void handover_run(struct worker *w, struct work *work)
 {
 	struct handover *h = container_of(work, struct handover, work);
@@ -43,7 +35,7 @@ static void handover_run(struct worker *w, struct work *work)
 	if (seat != NULL && seat->enrolled->generation == h->generation)
 		conn_accept(w, seat, h->kind, h->fd);
 	else
-		reset(h->fd); /* the workload left meanwhile */
+		close_reset(h->fd); /* the workload left meanwhile */
 	free(h);
 }
 
@@ -98,7 +90,7 @@ static void refuse_one(struct worker *w, int listener)
 	close(w->reserve);
 	fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	if (fd >= 0)
-		reset(fd);
+		close_reset(fd);
 	w->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 

@@ -34,7 +34,6 @@ static void upstream_free(struct later *later)
 
 void upstream_close(struct upstream *u, bool reset)
 {
-	struct linger now = {.l_onoff = 1};
 	struct conn *c = u->conn;
 
 	if (u->state == UPSTREAM_CLOSED)
@@ -46,8 +45,9 @@ void upstream_close(struct upstream *u, bool reset)
 	if (u->state != UPSTREAM_ASKING) {
 		io_unwatch(&u->io);
 		if (reset)
-			setsockopt(u->io.fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
-		close(u->io.fd);
+			close_reset(u->io.fd);
+		else
+			close(u->io.fd);
 	}
 	dial_release(c->worker, u->dial);
 	u->state = UPSTREAM_CLOSED;
