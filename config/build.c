@@ -189,7 +189,7 @@ static bool identity_labels_make(struct load *l, const struct workload_document 
 				  w->namespace};
 	qsort(all, n, sizeof(*all), label_order);
 	out->identity = w->identity;
-	out->local = w->netns != NULL;
+	out->local = w->selector != SELECTOR_NONE;
 	out->namespace = w->namespace;
 	out->labels = all;
 	out->label_count = n;
@@ -431,6 +431,7 @@ static void read_file(struct load *l, const struct document_file *file)
 	if (docs == NULL)
 		return;
 	schema_read_options(&l->report, docs->root, &l->options);
+	l->exclude = read_exclusion(l, yaml_get(docs->root, "exclude"));
 	if (docs->next != NULL)
 		report_error(
 			&l->report, docs->next->root->at,
@@ -472,31 +473,89 @@ static void check_names(struct load *l)
 				     NULL);
 }
 
-static int netns_order(const void *x, const void *y)
+static int selector_order(const void *x, const void *y)
 {
 	const struct workload_document *a = *(const struct workload_document *const *)x;
 	const struct workload_document *b = *(const struct workload_document *const *)y;
 
-	return strcmp(a->netns, b->netns);
+	if (a->selector != b->selector)
+		return a->selector < b->selector ? -1 : 1;
+	return strcmp(a->selected, b->selected);
 }
 
-static void check_netns(struct load *l, struct workload_document **sorted)
+/* Two workloads cannot be the same processes. (A cgroup below another's is its own.) */
+static void check_selectors(struct load *l, struct workload_document **sorted)
 {
+	static const char *const what[] = {[SELECTOR_NETNS] = "network namespace ",
+					   [SELECTOR_CGROUP] = "cgroup ",
+					   [SELECTOR_SYSTEMD] = "unit "};
 	char place[320];
 	size_t n = 0;
 
 	for (struct workload_document *w = l->workloads; w != NULL; w = w->next)
-		if (w->netns != NULL)
+		if (w->selector != SELECTOR_NONE)
 			sorted[n++] = w;
 	if (n > 1)
-		qsort(sorted, n, sizeof(struct workload_document *), netns_order);
+		qsort(sorted, n, sizeof(struct workload_document *), selector_order);
 	for (size_t i = 1; i < n; i++)
-		if (strcmp(sorted[i - 1]->netns, sorted[i]->netns) == 0)
-			report_error(&l->report, sorted[i]->netns_at, "network namespace ",
-				     sorted[i]->netns, " is also that of ",
+		if (selector_order(&sorted[i - 1], &sorted[i]) == 0)
+			report_error(&l->report, sorted[i]->selected_at, what[sorted[i]->selector],
+				     sorted[i]->selected, " is also that of ",
 				     sorted[i - 1]->namespace, "/", sorted[i - 1]->name, ", at ",
-				     report_place(sorted[i - 1]->netns_at, place, sizeof(place)),
+				     report_place(sorted[i - 1]->selected_at, place, sizeof(place)),
 				     NULL);
+}
+
+/* In a namespace of its own the workload itself listens, whatever it is declared to. */
+static void check_ports_wanted(struct load *l)
+{
+	for (const struct workload_document *w = l->workloads; w != NULL; w = w->next) {
+		bool remote = w->selector == SELECTOR_NONE && w->selected_at.file == NULL;
+
+		if (w->ports_at.file != NULL && (remote || w->selector == SELECTOR_NETNS))
+			report_error(&l->report, w->ports_at,
+				     "field 'ports' is not enforced by this version for this"
+				     " workload; it is read for those of the host's namespace only"
+				     " (selectors cgroup: and systemd:id:)",
+				     NULL);
+	}
+}
+
+struct port_holder {
+	const struct port_entry *port;
+	const struct workload_document *w;
+};
+
+static int port_holder_order(const void *x, const void *y)
+{
+	const struct port_holder *a = x, *b = y;
+
+	return (a->port->port > b->port->port) - (a->port->port < b->port->port);
+}
+
+/* Workloads of the host's namespace share its ports. */
+static void check_ports(struct load *l)
+{
+	struct port_holder *all;
+	char place[320];
+	size_t n = 0;
+
+	for (const struct workload_document *w = l->workloads; w != NULL; w = w->next)
+		n += w->port_count;
+	all = arena_array(&l->arena, n, sizeof(*all));
+	if (all == NULL)
+		return;
+	n = 0;
+	for (const struct workload_document *w = l->workloads; w != NULL; w = w->next)
+		for (size_t i = 0; i < w->port_count; i++)
+			all[n++] = (struct port_holder){&w->ports[i], w};
+	if (n > 1)
+		qsort(all, n, sizeof(*all), port_holder_order);
+	for (size_t i = 1; i < n; i++)
+		if (port_holder_order(&all[i - 1], &all[i]) == 0)
+			report_error(&l->report, all[i].port->at, "this port is also that of ",
+				     all[i - 1].w->namespace, "/", all[i - 1].w->name, ", at ",
+				     report_place(all[i - 1].port->at, place, sizeof(place)), NULL);
 }
 
 struct holder {
@@ -563,7 +622,7 @@ static void check_workloads(struct load *l)
 	size_t local = 0;
 
 	for (const struct workload_document *w = l->workloads; w != NULL; w = w->next)
-		if (w->netns != NULL && ++local == WORKLOADS_MAX + 1)
+		if (w->selector != SELECTOR_NONE && ++local == WORKLOADS_MAX + 1)
 			report_error(&l->report, w->where, "more than 16384 workloads on one node",
 				     NULL);
 }
@@ -576,7 +635,9 @@ static void check_all(struct load *l)
 	if (sorted == NULL)
 		return;
 	check_names(l);
-	check_netns(l, sorted);
+	check_selectors(l, sorted);
+	check_ports_wanted(l);
+	check_ports(l);
 	check_addresses(l);
 	check_workloads(l);
 	sort_workloads(l, sorted);

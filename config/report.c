@@ -165,6 +165,11 @@ void findings_free(struct findings *f)
 	*f = (struct findings){0};
 }
 
+bool report_before(struct location a, struct location b)
+{
+	return a.line != b.line ? a.line < b.line : a.column < b.column;
+}
+
 const char *report_place(struct location at, char *buf, size_t size)
 {
 	struct text t;

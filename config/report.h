@@ -26,6 +26,9 @@ void report_warning(struct report *r, struct location where, ...) __attribute__(
 /* Moves everything into *out (all copied) and frees what the report held. */
 void report_finish(struct report *r, struct findings *out);
 
+/* Of two places in one file. */
+bool report_before(struct location a, struct location b);
+
 /* "conf.d/a.yaml:3" into buf, for naming a second place. */
 const char *report_place(struct location at, char *buf, size_t size);
 

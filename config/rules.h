@@ -25,7 +25,7 @@ struct requirement {
 };
 
 /* Selects workloads by all of its requirements; without any, everything in scope. */
-struct selector {
+struct label_selector {
 	const char *namespace; /* the scope; NULL: every namespace */
 	bool reserved; /* selects host and world by their reserved labels, never workloads */
 	const struct requirement *items;
@@ -60,7 +60,7 @@ struct rule_item {
 	enum direction direction;
 	bool any_peer; /* no peer part */
 	const char *peer_field; /* "fromEndpoints", as written */
-	const struct selector *peers;
+	const struct label_selector *peers;
 	size_t peer_count;
 	struct location peers_at;
 	const struct port_rule *ports;
@@ -72,7 +72,7 @@ struct rule_set {
 	const char *policy; /* "shop/api-l7" */
 	const char *kind;
 	struct location where; /* of the policy */
-	struct selector subject;
+	struct label_selector subject;
 	bool section[2]; /* by direction: what it selects is in default deny */
 	const struct rule_item *items;
 	size_t count;
@@ -94,6 +94,6 @@ struct identity_labels {
 struct policy *policy_compile(const struct rule_set *sets, const struct identity_labels *identities,
 			      size_t identity_count, uint64_t revision, struct report *report);
 
-bool selector_matches(const struct selector *s, const struct identity_labels *who);
+bool selector_matches(const struct label_selector *s, const struct identity_labels *who);
 
 #endif

@@ -13,6 +13,9 @@ static const struct schema_option options[] = {
 	{"slots", OPTION_POWER_OF_TWO, "connections", "65536",
 	 "How many captured connections may wait for the daemon at one time. A power of two.",
 	 1U << 8, SLOTS_MAX, AT(slots)},
+	{"slotsPerWorkload", OPTION_NUMBER, "connections", "0",
+	 "How many of the slots one workload may take. 0 is a quarter of them.", 0, SLOTS_MAX,
+	 AT(slots_per_workload)},
 	{"eventRate", OPTION_NUMBER, "events per second", "100",
 	 "Refusals by the kernel that are logged, for each workload; the others are counted only.",
 	 1, 1000000, AT(event_rate)},
@@ -21,24 +24,33 @@ static const struct schema_option options[] = {
 	 AT(connect_timeout)},
 	{"requestHeadTimeout", OPTION_DURATION, "duration", "30s",
 	 "How long a client may take to send the head of a request.", 1, 3600000, AT(head_timeout)},
+	{"drainTimeout", OPTION_DURATION, "duration", "30s",
+	 "How long open connections may go on once the daemon was told to stop.", 0, 3600000,
+	 AT(drain_timeout)},
 	{"trustDomain", OPTION_DOMAIN, "name", "cluster.local",
 	 "The trust domain of the workloads' identities.", 0, 0, AT(trust_domain)},
 	{"metrics.address", OPTION_ADDRESS, "address:port", "127.0.0.1:15020",
 	 "Where metrics are served. off: nowhere.", 0, 0, AT(metrics_address)},
+	{"readiness.address", OPTION_ADDRESS_ANY, "address:port", ":15021",
+	 "Where readiness is told. :PORT is every address of both families. off: nowhere.", 0, 0,
+	 AT(readiness_address)},
 	{"accessLog.path", OPTION_PATH, "path", "/var/log/shunt/access.log",
 	 "The file that gets one record for each request and connection. off: none.", 0, 0,
 	 AT(access_log)},
 	{"accessLog.query", OPTION_BOOLEAN, "true or false", "false",
 	 "Whether a record shows the query of a path. Queries often carry secrets.", 0, 0,
 	 AT(access_log_query)},
-	{"onUnavailable", OPTION_DENY, "deny", "deny",
-	 "What new connections of a workload meet while the daemon is away.", 0, 0, 0, 0},
+	{"onUnavailable", OPTION_UNAVAILABLE, "deny or allow", "deny",
+	 "What new connections of a workload meet while the daemon is away.", 0, 0,
+	 AT(unavailable_allow)},
 };
+
+/* A mapping with lists: read elsewhere. */
+#define EXCLUDE "exclude"
 
 /* Known from the documentation of later versions. */
 static const char *const options_later[] = {
-	"mtls",	   "readiness", "certs",     "recheck",	   "slowRequest",
-	"exclude", "shortcut",	"isolation", "visibility", NULL,
+	"mtls", "certs", "recheck", "slowRequest", "shortcut", "isolation", "visibility", NULL,
 };
 
 #define READ(name)                                                                                 \
@@ -64,10 +76,11 @@ const struct schema_field schema_metadata[] = {READ("name"),	      READ("namespa
 					       READ("managedFields"), READ("ownerReferences"),
 					       READ("selfLink"),      END};
 const struct schema_field schema_workload_spec[] = {
-	READ("address"),    READ("addresses"),	   READ("labels"),	READ("serviceAccount"),
-	READ("selectors"),  READ("onUnavailable"), LATER("node"),	LATER("ports"),
-	LATER("network"),   LATER("locality"),	   LATER("weight"),	LATER("shortcut"),
-	LATER("isolation"), LATER("exclude"),	   LATER("visibility"), END};
+	READ("address"),   READ("addresses"),	  READ("labels"),      READ("serviceAccount"),
+	READ("selectors"), READ("onUnavailable"), READ("ports"),       READ("exclude"),
+	LATER("node"),	   LATER("network"),	  LATER("locality"),   LATER("weight"),
+	LATER("shortcut"), LATER("isolation"),	  LATER("visibility"), END};
+const struct schema_field schema_exclude[] = {READ("ports"), READ("cidrs"), END};
 const struct schema_field schema_cnp[] = {
 	READ("apiVersion"), READ("kind"), READ("metadata"), READ("spec"), READ("specs"),
 	READ("status"),	    END};
@@ -245,9 +258,10 @@ static const char *set_domain(const char *s)
 	return n > 0 && s[n] == '\0' ? NULL : "lower-case letters, digits, '.', '-' and '_'";
 }
 
-static const char *set_address(const char *s)
+static const char *set_address(const char *s, bool any)
 {
-	static const char what[] = "ADDRESS:PORT, [IPv6]:PORT or off";
+	const char *what = any ? "ADDRESS:PORT, [IPv6]:PORT, :PORT or off"
+			       : "ADDRESS:PORT, [IPv6]:PORT or off";
 	const char *colon = strrchr(s, ':'), *end;
 	char host[64];
 	unsigned char ip[16];
@@ -258,8 +272,10 @@ static const char *set_address(const char *s)
 		return what;
 	n = (size_t)(colon - s);
 	end = digits(colon + 1, 65535, &port);
-	if (end == NULL || *end != '\0' || port == 0 || n == 0 || n >= sizeof(host))
+	if (end == NULL || *end != '\0' || port == 0 || n >= sizeof(host))
 		return what;
+	if (n == 0)
+		return any ? NULL : what;
 	memcpy(host, s, n);
 	host[n] = '\0';
 	if (host[0] == '[' && host[n - 1] == ']') {
@@ -280,8 +296,8 @@ static const char *set_text(const struct schema_option *o, const char *s, char *
 	}
 	if (o->type == OPTION_DOMAIN)
 		what = set_domain(s);
-	else if (o->type == OPTION_ADDRESS)
-		what = set_address(s);
+	else if (o->type == OPTION_ADDRESS || o->type == OPTION_ADDRESS_ANY)
+		what = set_address(s, o->type == OPTION_ADDRESS_ANY);
 	else if (s[0] != '/')
 		what = "an absolute path or off";
 	if (what == NULL && strlen(s) >= o->size)
@@ -297,6 +313,12 @@ static const char *set_boolean(const char *s, bool *out)
 	return *out || strcmp(s, "false") == 0 ? NULL : "true or false";
 }
 
+static const char *set_unavailable(const char *s, bool *out)
+{
+	*out = strcmp(s, "allow") == 0;
+	return *out || strcmp(s, "deny") == 0 ? NULL : "deny or allow";
+}
+
 static const char *option_set(const struct schema_option *o, const char *s, struct options *out)
 {
 	void *p = (char *)out + o->offset;
@@ -309,10 +331,11 @@ static const char *option_set(const struct schema_option *o, const char *s, stru
 		return set_duration(o, s, p);
 	case OPTION_BOOLEAN:
 		return set_boolean(s, p);
-	case OPTION_DENY:
-		return strcmp(s, "deny") == 0 ? NULL : "deny";
+	case OPTION_UNAVAILABLE:
+		return set_unavailable(s, p);
 	case OPTION_DOMAIN:
 	case OPTION_ADDRESS:
+	case OPTION_ADDRESS_ANY:
 	case OPTION_PATH:
 		break;
 	}
@@ -324,7 +347,9 @@ static const char *option_next(const void *arg, size_t i)
 	size_t n = sizeof(options) / sizeof(options[0]);
 
 	(void)arg;
-	return i < n ? options[i].name : options_later[i - n];
+	if (i == n)
+		return EXCLUDE;
+	return i < n ? options[i].name : options_later[i - n - 1];
 }
 
 /* `name` is the whole one, with its section. */
@@ -364,11 +389,6 @@ static void option_read(struct report *report, const char *name, const struct ya
 		report_error(report, v->at, "option '", name, "' must be a single value", NULL);
 		return;
 	}
-	if (o->type == OPTION_DENY && strcmp(v->text, "allow") == 0) {
-		report_error(report, v->at, "onUnavailable: allow is not enforced by this version",
-			     NULL);
-		return;
-	}
 	what = option_set(o, v->text, out);
 	if (what != NULL)
 		report_error(report, v->at, "option '", name, "': '", v->text, "' is not ", what,
@@ -398,6 +418,17 @@ static void section_read(struct report *report, const struct yaml_node *section,
 	}
 }
 
+/* What two options say of each other. */
+static void options_check(struct report *report, const struct yaml_node *root,
+			  const struct options *o)
+{
+	const struct yaml_node *quota = yaml_get(root, "slotsPerWorkload");
+
+	if (quota != NULL && o->slots_per_workload > o->slots)
+		report_error(report, quota->at, "option 'slotsPerWorkload': '", quota->text,
+			     "' is more than there are slots", NULL);
+}
+
 void schema_read_options(struct report *report, const struct yaml_node *root, struct options *out)
 {
 	*out = (struct options){0};
@@ -412,7 +443,11 @@ void schema_read_options(struct report *report, const struct yaml_node *root, st
 	for (const struct yaml_node *c = root->first; c != NULL; c = c->next) {
 		if (option_is_section(c->key->text))
 			section_read(report, c, out);
-		else
+		else if (strcmp(c->key->text, EXCLUDE) != 0)
 			option_read(report, c->key->text, c, out);
+		else if (yaml_is_null(c))
+			report_error(report, c->at, "option 'exclude' must be a mapping of lists",
+				     NULL);
 	}
+	options_check(report, root, out);
 }

@@ -17,8 +17,9 @@ enum option_type {
 	OPTION_BOOLEAN,
 	OPTION_DOMAIN,
 	OPTION_ADDRESS, /* ADDRESS:PORT or off */
+	OPTION_ADDRESS_ANY, /* the same, or :PORT for every address of both families */
 	OPTION_PATH, /* absolute, or off */
-	OPTION_DENY, /* the word deny; nothing is stored */
+	OPTION_UNAVAILABLE, /* deny or allow; kept as whether it is allow */
 };
 
 struct schema_option {
@@ -34,7 +35,8 @@ struct schema_option {
 /* The i-th option, or NULL after the last. */
 const struct schema_option *schema_options(size_t i);
 
-/* Reads shunt.yaml's mapping over the defaults. root is NULL where there is none. */
+/* Reads shunt.yaml's mapping over the defaults. root is NULL where there is none. `exclude`,
+ * which is no single value, is left to read_exclusion (kinds/kind.h). */
 void schema_read_options(struct report *report, const struct yaml_node *root, struct options *out);
 
 enum field_state {
@@ -56,6 +58,7 @@ bool schema_check(struct report *report, const struct yaml_node *node,
 extern const struct schema_field schema_workload[];
 extern const struct schema_field schema_metadata[];
 extern const struct schema_field schema_workload_spec[];
+extern const struct schema_field schema_exclude[];
 extern const struct schema_field schema_cnp[];
 extern const struct schema_field schema_cnp_spec[];
 extern const struct schema_field schema_cnp_ingress[];

@@ -39,22 +39,61 @@ static const struct label *labels_copy(struct arena *a, const struct workload_do
 	return l;
 }
 
-static void workload_copy(struct arena *a, const char *domain, const struct workload_document *w,
+static const uint16_t *ports_copy(struct arena *a, const struct workload_document *w)
+{
+	uint16_t *ports = arena_array(a, w->port_count, sizeof(*ports));
+
+	for (size_t i = 0; ports != NULL && i < w->port_count; i++)
+		ports[i] = w->ports[i].port;
+	return ports;
+}
+
+static void *array_copy(struct arena *a, const void *p, size_t count, size_t size)
+{
+	void *copy = arena_array(a, count, size);
+
+	if (copy != NULL && count > 0)
+		memcpy(copy, p, count * size);
+	return copy;
+}
+
+static void exclusion_copy(struct arena *a, const struct exclusion *x, struct exclusion *out)
+{
+	out->ports = array_copy(a, x->ports, x->port_count, sizeof(*x->ports));
+	out->port_count = x->port_count;
+	out->cidrs = array_copy(a, x->cidrs, x->cidr_count, sizeof(*x->cidrs));
+	out->cidr_count = x->cidr_count;
+}
+
+/* Of workload and mesh the narrowest that says anything. */
+static void switches_copy(struct arena *a, const struct load *l, const struct workload_document *w,
 			  struct fleet_workload *out)
 {
-	struct addr16 *ips = arena_array(a, w->address_count, sizeof(*ips));
+	const struct exclusion *exclude = w->exclude != NULL ? w->exclude : l->exclude;
 
-	if (ips != NULL && w->address_count > 0)
-		memcpy(ips, w->addresses, w->address_count * sizeof(*ips));
+	out->unavailable_allow = w->unavailable == UNAVAILABLE_UNSAID
+					 ? l->options.unavailable_allow
+					 : w->unavailable == UNAVAILABLE_ALLOW;
+	if (exclude != NULL)
+		exclusion_copy(a, exclude, &out->exclude);
+}
+
+static void workload_copy(struct arena *a, const struct load *l, const struct workload_document *w,
+			  struct fleet_workload *out)
+{
 	out->namespace = arena_string(a, w->namespace);
 	out->name = arena_string(a, w->name);
 	out->service_account = arena_string(a, w->service_account);
-	out->spiffe_id = arena_join(a, "spiffe://", domain, "/ns/", w->namespace, "/sa/",
-				    w->service_account, NULL);
+	out->spiffe_id = arena_join(a, "spiffe://", l->options.trust_domain, "/ns/", w->namespace,
+				    "/sa/", w->service_account, NULL);
 	out->labels = labels_copy(a, w);
 	out->label_count = w->label_count;
-	out->netns = w->netns == NULL ? NULL : arena_string(a, w->netns);
-	out->addresses = ips;
+	out->selector = w->selector;
+	out->selected = w->selected == NULL ? NULL : arena_string(a, w->selected);
+	out->ports = ports_copy(a, w);
+	out->port_count = w->port_count;
+	switches_copy(a, l, w, out);
+	out->addresses = array_copy(a, w->addresses, w->address_count, sizeof(*w->addresses));
 	out->address_count = w->address_count;
 	out->identity = w->identity;
 	out->where = w->where;
@@ -73,7 +112,7 @@ struct fleet *fleet_new(const struct load *l, uint64_t revision)
 	all = arena_array(&p->arena, l->workload_count, sizeof(*all));
 	for (const struct workload_document *w = l->workloads; w != NULL && all != NULL;
 	     w = w->next)
-		workload_copy(&p->arena, l->options.trust_domain, w, &all[n++]);
+		workload_copy(&p->arena, l, w, &all[n++]);
 	p->fleet.workloads = all;
 	p->fleet.workload_count = n;
 	if (p->arena.failed) {

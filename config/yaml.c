@@ -106,9 +106,7 @@ static int key_order(const void *x, const void *y)
 
 	if (c != 0)
 		return c;
-	if (a->key->at.line != b->key->at.line)
-		return a->key->at.line < b->key->at.line ? -1 : 1;
-	return a->key->at.column < b->key->at.column ? -1 : 1;
+	return report_before(a->key->at, b->key->at) ? -1 : 1;
 }
 
 static void duplicate(struct reader *y, const struct yaml_node *first,

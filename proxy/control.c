@@ -37,7 +37,8 @@ static double wall_seconds(void)
 static int add_documented(const struct control *c, struct directory *d,
 			  const struct fleet_workload *w)
 {
-	const struct member *m = w->netns ? enroll_find(&c->enrollment, w) : NULL;
+	const struct member *m =
+		w->selector == SELECTOR_NETNS ? enroll_find(&c->enrollment, w) : NULL;
 	uint32_t index = m ? m->enrolled.index : DIRECTORY_NOT_LOCAL;
 	struct card *card = card_new(w);
 	int err = card ? 0 : -ENOMEM;

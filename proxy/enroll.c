@@ -128,10 +128,10 @@ static int member_open(struct member *m, const struct fleet_workload *w)
 
 	m->namespace = strdup(w->namespace);
 	m->name = strdup(w->name);
-	m->path = strdup(w->netns);
+	m->path = strdup(w->selected);
 	if (m->namespace == NULL || m->name == NULL || m->path == NULL)
 		return -ENOMEM;
-	en->netns_fd = netns_open(w->netns, &en->netns);
+	en->netns_fd = netns_open(w->selected, &en->netns);
 	if (en->netns_fd < 0)
 		return en->netns_fd;
 	if (fstat(en->netns_fd, &st) < 0)
@@ -267,7 +267,7 @@ static void absentee_add(struct enrollment *e, const struct fleet_workload *w, i
 	a = &grown[e->absent_count++];
 	a->namespace = strdup(w->namespace);
 	a->name = strdup(w->name);
-	a->path = strdup(w->netns);
+	a->path = strdup(w->selected);
 	a->err = -err;
 }
 
@@ -277,7 +277,7 @@ static bool is_news(const struct absentee *before, size_t n, const struct fleet_
 {
 	for (size_t i = 0; i < n; i++)
 		if (before[i].err == -err && before[i].path != NULL &&
-		    strcmp(before[i].path, w->netns) == 0)
+		    strcmp(before[i].path, w->selected) == 0)
 			return false;
 	return true;
 }
@@ -291,22 +291,23 @@ void enroll_open(struct enrollment *e, struct node *node, const struct fleet *fl
 	e->absent_count = 0;
 	for (size_t i = 0; i < fleet->workload_count; i++) {
 		const struct fleet_workload *w = &fleet->workloads[i];
-		struct member *m = w->netns ? enroll_find(e, w) : NULL;
+		struct member *m = w->selector == SELECTOR_NETNS ? enroll_find(e, w) : NULL;
 		int err;
 
 		if (m != NULL)
 			member_own(m, w);
-		if (w->netns == NULL || m != NULL)
+		if (w->selector != SELECTOR_NETNS || m != NULL)
 			continue;
 		err = enroll_one(e, node, w);
 		if (err == 0) {
-			log_info("workload %s/%s: enrolled (%s)", w->namespace, w->name, w->netns);
+			log_info("workload %s/%s: enrolled (%s)", w->namespace, w->name,
+				 w->selected);
 			continue;
 		}
 		absentee_add(e, w, err);
 		if (is_news(before, before_count, w, err))
 			log_warnx("workload %s/%s: not enrolled: %s: %s", w->namespace, w->name,
-				  w->netns, strerror(-err));
+				  w->selected, strerror(-err));
 	}
 	absentees_free(before, before_count);
 }
@@ -354,7 +355,7 @@ int enroll_capture(struct enrollment *e, struct loader *l, const struct fleet *f
 	*held = false;
 	for (size_t i = 0; i < fleet->workload_count; i++) {
 		const struct fleet_workload *w = &fleet->workloads[i];
-		struct member *m = w->netns ? enroll_find(e, w) : NULL;
+		struct member *m = w->selector == SELECTOR_NETNS ? enroll_find(e, w) : NULL;
 		int err;
 
 		if (m == NULL || (m->captured && m->identity == w->identity))
@@ -409,7 +410,9 @@ static const struct fleet_workload *still_named(const struct fleet *fleet, const
 {
 	const struct fleet_workload *w = fleet_by_name(fleet, m->namespace, m->name);
 
-	return w != NULL && w->netns != NULL && strcmp(w->netns, m->path) == 0 ? w : NULL;
+	return w != NULL && w->selector == SELECTOR_NETNS && strcmp(w->selected, m->path) == 0
+		       ? w
+		       : NULL;
 }
 
 void enroll_release_strangers(struct enrollment *e, struct loader *l)
@@ -445,8 +448,8 @@ static bool named_otherwise(const struct fleet *fleet, const struct member *m)
 	struct stat st;
 
 	for (size_t i = 0; i < fleet->workload_count; i++)
-		if (fleet->workloads[i].netns != NULL &&
-		    stat(fleet->workloads[i].netns, &st) == 0 && st.st_dev == m->device &&
+		if (fleet->workloads[i].selector == SELECTOR_NETNS &&
+		    stat(fleet->workloads[i].selected, &st) == 0 && st.st_dev == m->device &&
 		    st.st_ino == m->inode)
 			return true;
 	return false;

@@ -58,7 +58,7 @@ static bool requirement_holds(const struct requirement *r, const struct label *l
 	return false;
 }
 
-bool selector_matches(const struct selector *s, const struct identity_labels *who)
+bool selector_matches(const struct label_selector *s, const struct identity_labels *who)
 {
 	bool reserved = who->identity < IDENTITY_FIRST;
 

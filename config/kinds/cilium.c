@@ -205,7 +205,8 @@ static void read_selector_parts(struct selecting *s, const struct yaml_node *n)
 }
 
 /* False: nothing that could be used. */
-static bool read_selector(struct cnp *c, const struct yaml_node *n, bool peer, struct selector *out)
+static bool read_selector(struct cnp *c, const struct yaml_node *n, bool peer,
+			  struct label_selector *out)
 {
 	struct selecting s = {.c = c, .peer = peer};
 
@@ -400,7 +401,7 @@ static bool read_protocol(struct cnp *c, const struct yaml_node *n, bool *tcp)
 	return false;
 }
 
-static void read_port(struct cnp *c, const struct yaml_node *n, struct ports *out)
+static void read_cnp_port(struct cnp *c, const struct yaml_node *n, struct ports *out)
 {
 	const struct yaml_node *port = yaml_get(n, "port");
 	unsigned number;
@@ -436,7 +437,7 @@ static void read_port_list(struct cnp *c, const struct yaml_node *list, struct p
 	if (out->ports == NULL || out->at == NULL)
 		return;
 	for (const struct yaml_node *n = list->first; n != NULL; n = n->next)
-		read_port(c, n, out);
+		read_cnp_port(c, n, out);
 }
 
 /* What http rules ask of the ports they stand beside. */
@@ -484,7 +485,7 @@ static void read_port_rule(struct cnp *c, const struct yaml_node *n, struct port
 
 static void read_peers(struct cnp *c, const struct yaml_node *list, struct rule_item *out)
 {
-	struct selector *peers;
+	struct label_selector *peers;
 
 	out->any_peer = false;
 	out->peers_at = list->key->at;

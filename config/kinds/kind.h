@@ -9,15 +9,39 @@
 #include "config/rules.h"
 #include "config/yaml.h"
 
+#define LIST_MAX 1024U /* ports, or networks, in one list */
+#define UNAVAILABLE_LABEL "shunt.dev/on-unavailable"
+
+/* onUnavailable as a document says it. */
+enum unavailable {
+	UNAVAILABLE_UNSAID = 0, /* what is wider decides */
+	UNAVAILABLE_DENY,
+	UNAVAILABLE_ALLOW,
+};
+
+/* One element of a list of ports. */
+struct port_entry {
+	uint16_t port; /* host order */
+	struct location at;
+};
+
 /* A Workload as it was read; addresses as in struct fleet_workload. */
 struct workload_document {
-	const char *namespace, *name, *service_account, *netns;
+	const char *namespace, *name, *service_account;
+	enum selector selector;
+	const char *selected; /* NULL: SELECTOR_NONE */
 	struct label *labels; /* sorted */
 	size_t label_count;
 	struct addr16 *addresses;
 	struct location *address_at;
 	size_t address_count, address_room;
-	struct location netns_at, where;
+	struct port_entry *ports; /* ascending */
+	size_t port_count;
+	enum unavailable unavailable;
+	const struct exclusion *exclude; /* NULL: not said */
+	struct location selected_at; /* file NULL: no selectors */
+	struct location ports_at; /* file NULL: no ports */
+	struct location where;
 	uint32_t identity;
 	struct workload_document *next;
 };
@@ -34,6 +58,7 @@ struct load {
 	struct arena arena;
 	struct report report;
 	struct options options;
+	const struct exclusion *exclude; /* of the mesh; NULL: not said */
 	struct workload_document *workloads, **workload_tail;
 	size_t workload_count;
 	struct rule_set *rules, **rule_tail;
@@ -62,10 +87,21 @@ bool read_metadata(struct load *l, const struct yaml_node *root, const char *kin
  * or a number. NULL when it is none. */
 const char *read_string(struct load *l, const struct yaml_node *n);
 bool read_is_list(struct load *l, const struct yaml_node *n);
-/* A mapping of label keys to values, sorted by key. */
+/* A mapping of label keys to values, sorted by key. Our own switch among them is left out: it
+ * is nothing to select by. */
 bool read_labels(struct load *l, const struct yaml_node *n, struct label **out, size_t *count);
-/* Labels and annotations that switch something which this version does not do. */
+/* Refuses labels and annotations that switch something which this version does not do. */
 void read_switches(struct load *l, const struct yaml_node *n);
+/* The same for labels that may hold our own switch, which is returned. */
+enum unavailable read_label_switches(struct load *l, const struct yaml_node *labels);
+/* `deny` or `allow`; UNAVAILABLE_UNSAID when n is NULL or something else. */
+enum unavailable read_unavailable(struct load *l, const struct yaml_node *n);
+/* A port from 1 to 65535, quoted or not. */
+bool read_port(struct load *l, const struct yaml_node *n, uint16_t *out);
+/* Sorts, complains about those that occur twice and leaves them out. Returns how many stay. */
+size_t ports_sort(struct load *l, struct port_entry *ports, size_t n);
+/* exclude.c: {ports: [...], cidrs: [...]}. NULL when n is, or when memory is short. */
+const struct exclusion *read_exclusion(struct load *l, const struct yaml_node *n);
 
 bool name_valid(const char *s, size_t max); /* lower-case letters, digits, '-' and '.' */
 bool label_key_valid(const char *s);

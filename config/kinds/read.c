@@ -5,6 +5,7 @@
 
 #include "config/kinds/kind.h"
 #include "config/schema.h"
+#include "config/text.h"
 
 static const char *called(const struct yaml_node *n)
 {
@@ -113,6 +114,8 @@ bool read_labels(struct load *l, const struct yaml_node *n, struct label **out, 
 	if (*out == NULL)
 		return false;
 	for (const struct yaml_node *c = n->first; c != NULL; c = c->next) {
+		if (strcmp(c->key->text, UNAVAILABLE_LABEL) == 0)
+			continue;
 		if (label_read(l, c, &(*out)[*count]))
 			(*count)++;
 		else
@@ -155,15 +158,99 @@ static bool is_switch(const char *key)
 	return false;
 }
 
-void read_switches(struct load *l, const struct yaml_node *n)
+static void refuse_switches(struct load *l, const struct yaml_node *n, const char *but)
 {
 	if (n == NULL || n->type != YAML_MAPPING)
 		return;
 	for (const struct yaml_node *c = n->first; c != NULL; c = c->next)
-		if (is_switch(c->key->text))
+		if (is_switch(c->key->text) && (but == NULL || strcmp(c->key->text, but) != 0))
 			report_error(&l->report, c->key->at, "'", c->key->text,
 				     "' is not enforced by this version", NULL);
 }
+
+void read_switches(struct load *l, const struct yaml_node *n)
+{
+	refuse_switches(l, n, NULL);
+}
+
+enum unavailable read_label_switches(struct load *l, const struct yaml_node *labels)
+{
+	refuse_switches(l, labels, UNAVAILABLE_LABEL);
+	return read_unavailable(l, yaml_get(labels, UNAVAILABLE_LABEL));
+}
+
+enum unavailable read_unavailable(struct load *l, const struct yaml_node *n)
+{
+	const char *s = n == NULL || yaml_is_null(n) ? NULL : read_string(l, n);
+
+	if (s == NULL)
+		return UNAVAILABLE_UNSAID;
+	if (strcmp(s, "deny") == 0)
+		return UNAVAILABLE_DENY;
+	if (strcmp(s, "allow") == 0)
+		return UNAVAILABLE_ALLOW;
+	report_error(&l->report, n->at, called(n), ": '", s, "' is not deny or allow", NULL);
+	return UNAVAILABLE_UNSAID;
+}
+
+/* ---- ports ---- */
+
+bool read_port(struct load *l, const struct yaml_node *n, uint16_t *out)
+{
+	const char *s = n->text;
+	unsigned v = 0;
+
+	if (n->type != YAML_SCALAR) {
+		report_error(&l->report, n->at, "a port must be a number", NULL);
+		return false;
+	}
+	for (; *s >= '0' && *s <= '9' && v <= 65535; s++)
+		v = v * 10 + (unsigned)(*s - '0');
+	if (*s != '\0' || v < 1 || v > 65535 || n->text[0] == '0') {
+		report_error(&l->report, n->at, "'", n->text, "' is not a port (1 to 65535)", NULL);
+		return false;
+	}
+	*out = (uint16_t)v;
+	return true;
+}
+
+static int port_order(const void *x, const void *y)
+{
+	const struct port_entry *a = x, *b = y;
+
+	if (a->port != b->port)
+		return a->port < b->port ? -1 : 1;
+	return report_before(a->at, b->at) ? -1 : 1;
+}
+
+static void port_twice(struct load *l, const struct port_entry *first,
+		       const struct port_entry *second)
+{
+	char number[8], place[320];
+	struct text t;
+
+	text_fixed(&t, number, sizeof(number));
+	text_add_number(&t, second->port);
+	report_error(&l->report, second->at, "port ", number, " is listed already, at ",
+		     report_place(first->at, place, sizeof(place)), NULL);
+}
+
+size_t ports_sort(struct load *l, struct port_entry *ports, size_t n)
+{
+	size_t kept = 0;
+
+	if (n > 1)
+		qsort(ports, n, sizeof(*ports), port_order);
+	for (size_t i = 0; i < n; i++) {
+		if (kept > 0 && ports[kept - 1].port == ports[i].port)
+			port_twice(l, &ports[kept - 1], &ports[i]);
+		else
+			ports[kept++] = ports[i];
+	}
+	return kept;
+}
+
+/* ---- metadata ---- */
 
 /* Whether it is the only one of its name is asked when all are known. */
 static bool name_keep(struct load *l, const struct metadata *m, const char *kind,

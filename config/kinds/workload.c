@@ -51,34 +51,97 @@ static void read_addresses(struct load *l, struct workload_document *w,
 		read_address(l, w, c);
 }
 
+/* ---- selectors ---- */
+
+/* Absolute, not the root itself, and no part that is empty, `.` or `..`. */
+static bool cgroup_valid(const char *s)
+{
+	if (s[0] != '/' || strlen(s) > 4095)
+		return false;
+	while (*s == '/') {
+		size_t n = strcspn(++s, "/");
+
+		if (n == 0 || n > 255 || (n == 1 && s[0] == '.') ||
+		    (n == 2 && s[0] == '.' && s[1] == '.'))
+			return false;
+		s += n;
+	}
+	return true;
+}
+
+/* As systemd.unit(5) has it, of the types that hold processes. `-.slice` is the root, and
+ * `name@.service` is a template, which never runs. */
+static bool unit_valid(const char *s)
+{
+	static const char *const types[] = {".service", ".socket", ".scope", ".slice", NULL};
+	size_t n = strlen(s), stem = 0;
+
+	for (size_t i = 0; types[i] != NULL && stem == 0; i++) {
+		size_t len = strlen(types[i]);
+
+		if (n > len && strcmp(s + n - len, types[i]) == 0)
+			stem = n - len;
+	}
+	if (stem == 0 || n > 255 || s[0] == '@' || s[stem - 1] == '@' || strcmp(s, "-.slice") == 0)
+		return false;
+	return strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:_.\\@-") ==
+	       n;
+}
+
+static bool netns_valid(const char *s)
+{
+	return s[0] == '/' && strlen(s) <= 4095;
+}
+
+static const struct selector_form {
+	const char *prefix;
+	enum selector selector;
+	bool (*valid)(const char *s);
+	const char *form;
+} forms[] = {
+	{"netns:", SELECTOR_NETNS, netns_valid,
+	 "netns: takes the absolute path of a network namespace, such as netns:/run/netns/NAME"},
+	{"cgroup:", SELECTOR_CGROUP, cgroup_valid,
+	 "cgroup: takes an absolute path below the root of cgroup2 without empty, '.' and '..'"
+	 " parts, such as cgroup:/system.slice/NAME.service"},
+	{"systemd:id:", SELECTOR_SYSTEMD, unit_valid,
+	 "systemd:id: takes the whole name of a .service, .socket, .scope or .slice, such as"
+	 " systemd:id:NAME.service"},
+};
+
+#define FORMS (sizeof(forms) / sizeof(forms[0]))
+
 static void read_selector(struct load *l, struct workload_document *w, const struct yaml_node *n)
 {
-	static const char prefix[] = "netns:";
 	const char *s = read_string(l, n);
+	const struct selector_form *f = forms;
 
 	if (s == NULL)
 		return;
-	if (strncmp(s, prefix, strlen(prefix)) != 0) {
+	while (f < forms + FORMS && strncmp(s, f->prefix, strlen(f->prefix)) != 0)
+		f++;
+	if (f == forms + FORMS) {
 		report_error(&l->report, n->at, "selector '", s,
-			     "' is not enforced by this version; it knows netns:PATH only", NULL);
-		return;
-	}
-	s += strlen(prefix);
-	if (s[0] != '/' || strlen(s) > 4095) {
-		report_error(&l->report, n->at,
-			     "netns: takes the absolute path of a network namespace,"
-			     " such as netns:/run/netns/NAME",
+			     "' is not enforced by this version; it knows netns:PATH, cgroup:/PATH"
+			     " and systemd:id:UNIT",
 			     NULL);
 		return;
 	}
-	w->netns = s;
-	w->netns_at = n->at;
+	s += strlen(f->prefix);
+	if (!f->valid(s)) {
+		report_error(&l->report, n->at, f->form, NULL);
+		return;
+	}
+	w->selector = f->selector;
+	w->selected = s;
+	w->selected_at = n->at;
 }
 
 static void read_selectors(struct load *l, struct workload_document *w, const struct yaml_node *n)
 {
 	if (n == NULL || !read_is_list(l, n))
 		return;
+	w->selected_at = n->at;
 	if (n->count != 1) {
 		report_error(&l->report, n->at,
 			     n->count == 0
@@ -90,17 +153,55 @@ static void read_selectors(struct load *l, struct workload_document *w, const st
 	read_selector(l, w, n->first);
 }
 
-static void read_on_unavailable(struct load *l, const struct yaml_node *n)
-{
-	const char *s = n == NULL || yaml_is_null(n) ? NULL : read_string(l, n);
+/* ---- fields ---- */
 
-	if (s == NULL || strcmp(s, "deny") == 0)
+/* The label and the field mean the same. */
+static void read_on_unavailable(struct load *l, struct workload_document *w,
+				const struct yaml_node *spec)
+{
+	const struct yaml_node *n = yaml_get(spec, "onUnavailable");
+	const struct yaml_node *labels = yaml_get(spec, "labels");
+	enum unavailable field = read_unavailable(l, n), label = read_label_switches(l, labels);
+	char place[320];
+
+	w->unavailable = field != UNAVAILABLE_UNSAID ? field : label;
+	if (label != UNAVAILABLE_UNSAID && field != UNAVAILABLE_UNSAID && label != field)
+		report_error(
+			&l->report, n->at, "onUnavailable is ", n->text, ", but the label ",
+			UNAVAILABLE_LABEL, " of the same meaning is not, at ",
+			report_place(yaml_get(labels, UNAVAILABLE_LABEL)->at, place, sizeof(place)),
+			NULL);
+}
+
+/* {name: number}: what is listened to for the workload by somebody else. */
+static void read_ports(struct load *l, struct workload_document *w, const struct yaml_node *n)
+{
+	if (n == NULL || yaml_is_null(n))
 		return;
-	if (strcmp(s, "allow") == 0)
-		report_error(&l->report, n->at,
-			     "onUnavailable: allow is not enforced by this version", NULL);
-	else
-		report_error(&l->report, n->at, "onUnavailable: '", s, "' is not deny", NULL);
+	if (n->type != YAML_MAPPING) {
+		report_error(&l->report, n->at, "ports must be a mapping of names to numbers",
+			     NULL);
+		return;
+	}
+	w->ports_at = n->key->at;
+	if (n->count > LIST_MAX) {
+		report_error(&l->report, n->at, "more than 1024 ports in one list", NULL);
+		return;
+	}
+	w->ports = arena_array(&l->arena, n->count, sizeof(*w->ports));
+	for (const struct yaml_node *c = n->first; c != NULL && w->ports != NULL; c = c->next) {
+		struct port_entry *p = &w->ports[w->port_count];
+
+		p->at = c->at;
+		if (!name_valid(c->key->text, 63))
+			report_error(&l->report, c->key->at, "'", c->key->text,
+				     "' is not the name of a port (lower-case letters, digits,"
+				     " '-' and '.')",
+				     NULL);
+		else if (read_port(l, c, &p->port))
+			w->port_count++;
+	}
+	w->port_count = ports_sort(l, w->ports, w->port_count);
 }
 
 static void read_account(struct load *l, struct workload_document *w, const struct yaml_node *n)
@@ -125,11 +226,11 @@ static void read_spec(struct load *l, struct workload_document *w, const struct 
 	read_addresses(l, w, spec);
 	read_selectors(l, w, yaml_get(spec, "selectors"));
 	read_account(l, w, yaml_get(spec, "serviceAccount"));
-	read_on_unavailable(l, yaml_get(spec, "onUnavailable"));
-	if (labels != NULL) {
-		read_switches(l, labels);
+	read_on_unavailable(l, w, spec);
+	read_ports(l, w, yaml_get(spec, "ports"));
+	w->exclude = read_exclusion(l, yaml_get(spec, "exclude"));
+	if (labels != NULL)
 		(void)read_labels(l, labels, &w->labels, &w->label_count);
-	}
 	if (yaml_get(spec, "selectors") == NULL && yaml_get(spec, "address") == NULL &&
 	    yaml_get(spec, "addresses") == NULL)
 		report_error(&l->report, spec->at,

@@ -103,9 +103,12 @@ holds "... a field that is not enforced yet is an error" grep -q "30-wrong.yaml:
 holds "... in the same run: an unknown field with its nearest name" grep -q "30-wrong.yaml:8:5: error: .*toPort.*toPorts" "$TMP/said"
 holds "... a kind that is not enforced yet is an error" grep -q "30-wrong.yaml:[0-9]*:[0-9]*: error: .*NetworkPolicy.*not enforced" "$TMP/said"
 holds "... a foreign kind is a warning" grep -q "30-wrong.yaml:[0-9]*:[0-9]*: warning: .*Deployment" "$TMP/said"
+rm "$TMP/config/conf.d/30-wrong.yaml"
 sed -i 's/^accessLog.*/onUnavailable: allow/' "$TMP/config/shunt.yaml"
+same "... without them, and with onUnavailable: allow, valid is 0" 0 "$("$B/shunt" config validate "$TMP/config" >/dev/null; echo $?)"
+sed -i 's/^onUnavailable.*/onUnavailable: alow/' "$TMP/config/shunt.yaml"
 "$B/shunt" config validate "$TMP/config" >"$TMP/said" 2>&1
-holds "... onUnavailable: allow is refused for now" grep -q "shunt.yaml:1:[0-9]*: error: .*not enforced" "$TMP/said"
+holds "... onUnavailable is deny or allow" grep -q "shunt.yaml:1:[0-9]*: error: .*'alow' is not deny or allow" "$TMP/said"
 same "an unknown verb is wrong usage" 2 "$("$B/shunt" stauts >/dev/null 2>&1; echo $?)"
 for verb in status observe config policy reload detach version; do
 	holds "shunt $verb --help has an example" bash -c "$B/shunt $verb --help | grep -qi example"

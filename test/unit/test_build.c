@@ -75,11 +75,16 @@ static void a_workload_becomes_what_its_document_says(void **state)
 	assert_int_equal(l.s.fleet->revision, 7);
 	assert_string_equal(l.s.fleet->workloads[0].namespace, "default");
 	assert_string_equal(l.s.fleet->workloads[0].service_account, "default");
-	assert_null(l.s.fleet->workloads[0].netns);
+	assert_int_equal(l.s.fleet->workloads[0].selector, SELECTOR_NONE);
+	assert_null(l.s.fleet->workloads[0].selected);
 	w = fleet_by_name(l.s.fleet, "shop", "a");
 	assert_non_null(w);
 	assert_string_equal(w->spiffe_id, "spiffe://cluster.local/ns/shop/sa/acc");
-	assert_string_equal(w->netns, "/run/netns/a");
+	assert_int_equal(w->selector, SELECTOR_NETNS);
+	assert_string_equal(w->selected, "/run/netns/a");
+	assert_int_equal(w->port_count, 0);
+	assert_false(w->unavailable_allow);
+	assert_int_equal(w->exclude.port_count + w->exclude.cidr_count, 0);
 	assert_string_equal(w->labels[0].key, "a");
 	assert_string_equal(w->labels[0].value, "");
 	assert_string_equal(w->labels[1].key, "b");
@@ -158,21 +163,24 @@ static void what_is_wrong_with_a_workload_is_said_at_its_place(void **state)
 	says(W("{address: 10.0.0}"), 4, 17, "'10.0.0' is not an IP address");
 	says(W("{address: 10.0}"), 4, 17,
 	     "address: 10.0 without quotes is a number; write \"10.0\"");
-	says(W("{selectors: ['systemd:id:a.service']}"), 4, 20,
-	     "selector 'systemd:id:a.service' is not enforced by this version; it knows netns:PATH "
-	     "only");
+	says(W("{selectors: ['unix:uid:0']}"), 4, 20,
+	     "selector 'unix:uid:0' is not enforced by this version; it knows netns:PATH, "
+	     "cgroup:/PATH and systemd:id:UNIT");
+	says(W("{selectors: ['netns-inode:1']}"), 4, 20,
+	     "selector 'netns-inode:1' is not enforced by this version; it knows netns:PATH, "
+	     "cgroup:/PATH and systemd:id:UNIT");
 	says(W("{selectors: ['netns:run']}"), 4, 20,
 	     "netns: takes the absolute path of a network namespace, such as "
 	     "netns:/run/netns/NAME");
 	says(W("{selectors: []}"), 4, 19, "selectors is empty; leave it out for a remote workload");
 	says(W("{selectors: ['netns:/a', 'netns:/b']}"), 4, 19,
 	     "more than one selector is not enforced by this version");
-	says(W("{address: 10.0.0.1, onUnavailable: allow}"), 4, 42,
-	     "onUnavailable: allow is not enforced by this version");
+	says(W("{address: 10.0.0.1, onUnavailable: maybe}"), 4, 42,
+	     "onUnavailable: 'maybe' is not deny or allow");
+	says(W("{address: 10.0.0.1, onUnavailable: no}"), 4, 42,
+	     "onUnavailable: no without quotes is a boolean; write \"no\"");
 	says(W("{address: 10.0.0.1, node: n}"), 4, 27,
 	     "field 'node' is not enforced by this version");
-	says(W("{address: 10.0.0.1, ports: {http: 80}}"), 4, 27,
-	     "field 'ports' is not enforced by this version");
 	says(W("{adress: 10.0.0.1}"), 4, 8, "unknown field 'adress'; did you mean 'address'?");
 	says(W("{zzzzzzzz: 10.0.0.1}"), 4, 8, "unknown field 'zzzzzzzz'");
 	says(W("{address: 10.0.0.1, serviceAccount: Big}"), 4, 43,
@@ -203,6 +211,11 @@ static void an_unquoted_boolean_is_no_label_value(void **state)
 static void switches_that_are_not_enforced_are_errors_wherever_they_stand(void **state)
 {
 	(void)state;
+	says(W("{address: 10.0.0.1, labels: {shunt.dev/shortcut: 'off'}}"), 4, 36,
+	     "'shunt.dev/shortcut' is not enforced by this version");
+	says("apiVersion: shunt.dev/v1\nkind: Workload\nmetadata:\n  name: a\n  annotations:\n"
+	     "    shunt.dev/on-unavailable: allow\nspec: {address: 10.0.0.1}\n",
+	     6, 5, "'shunt.dev/on-unavailable' is not enforced by this version");
 	says(W("{address: 10.0.0.1, labels: {shunt.dev/mode: audit}}"), 4, 36,
 	     "'shunt.dev/mode' is not enforced by this version");
 	says("apiVersion: shunt.dev/v1\nkind: Workload\nmetadata:\n  name: a\n  annotations:\n"
@@ -229,6 +242,299 @@ static void two_workloads_cannot_be_one_thing(void **state)
 	     9, 17, "this address is also that of default/a, at conf.d/a.yaml:4");
 	says(W("{addresses: [10.0.0.1, 10.0.0.1]}"), 4, 30,
 	     "this address is also that of default/a, at conf.d/a.yaml:4");
+}
+
+/* ---- where the processes of a workload are ---- */
+
+static const struct fleet_workload *only(const struct loaded *l)
+{
+	if (l->err != 0)
+		print_findings(&l->f);
+	assert_int_equal(l->err, 0);
+	assert_int_equal(l->s.fleet->workload_count, 1);
+	return &l->s.fleet->workloads[0];
+}
+
+static void selected(const char *text, enum selector selector, const char *what)
+{
+	struct loaded l = load(text);
+
+	assert_int_equal(only(&l)->selector, selector);
+	assert_string_equal(only(&l)->selected, what);
+	unload(&l);
+}
+
+static void a_workload_of_the_hosts_namespace_is_a_cgroup_or_a_unit(void **state)
+{
+	(void)state;
+	selected(W("{selectors: ['cgroup:/a.slice/b']}"), SELECTOR_CGROUP, "/a.slice/b");
+	selected(W("{selectors: ['cgroup:/...']}"), SELECTOR_CGROUP, "/...");
+	selected(W("{selectors: ['systemd:id:a.service']}"), SELECTOR_SYSTEMD, "a.service");
+	selected(W("{selectors: ['systemd:id:a@1:2\\x2d.socket']}"), SELECTOR_SYSTEMD,
+		 "a@1:2\\x2d.socket");
+	selected(W("{selectors: ['systemd:id:session-1.scope']}"), SELECTOR_SYSTEMD,
+		 "session-1.scope");
+	selected(W("{selectors: ['systemd:id:a-b.slice']}"), SELECTOR_SYSTEMD, "a-b.slice");
+}
+
+static void only_a_path_below_the_root_is_a_cgroup(void **state)
+{
+	static const char *const bad[] = {"a",	   "/",	      "",    "/a/",  "//a",
+					  "/a//b", "/a/../b", "/..", "/./a", "/a/."};
+	char text[512];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		snprintf(text, sizeof(text), W("{selectors: ['cgroup:%s']}"), bad[i]);
+		says(text, 4, 20,
+		     "cgroup: takes an absolute path below the root of cgroup2 without empty, '.' "
+		     "and '..' parts, such as cgroup:/system.slice/NAME.service");
+	}
+}
+
+static void only_the_whole_name_of_a_unit_with_processes_is_one(void **state)
+{
+	static const char *const bad[] = {"a",		 "a.timer",	".service",
+					  "a b.service", "a/b.service", "a@.service",
+					  "@a.service",	 "-.slice",	""};
+	char text[512];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		snprintf(text, sizeof(text), W("{selectors: ['systemd:id:%s']}"), bad[i]);
+		says(text, 4, 20,
+		     "systemd:id: takes the whole name of a .service, .socket, .scope or .slice, "
+		     "such as systemd:id:NAME.service");
+	}
+}
+
+#define TWO(a, b)                                                                                  \
+	W("{" a "}")                                                                               \
+	"---\napiVersion: shunt.dev/v1\nkind: Workload\nmetadata: {name: b}\nspec: {" b "}\n"
+
+static void a_cgroup_or_a_unit_is_one_workloads(void **state)
+{
+	(void)state;
+	says(TWO("selectors: ['cgroup:/a']", "selectors: ['cgroup:/a']"), 9, 20,
+	     "cgroup /a is also that of default/a, at conf.d/a.yaml:4");
+	says(TWO("selectors: ['systemd:id:a.scope']", "selectors: ['systemd:id:a.scope']"), 9, 20,
+	     "unit a.scope is also that of default/a, at conf.d/a.yaml:4");
+	fine(TWO("selectors: ['cgroup:/a']", "selectors: ['cgroup:/a/b']")); /* the deepest wins */
+	fine(TWO("selectors: ['cgroup:/a']", "selectors: ['netns:/a']"));
+}
+
+static void ports_are_declared_by_workloads_of_the_hosts_namespace(void **state)
+{
+	struct loaded l = load(W("{selectors: ['cgroup:/a'], ports: {web: 8080, http: '80'}}"));
+
+	(void)state;
+	assert_int_equal(only(&l)->port_count, 2);
+	assert_int_equal(only(&l)->ports[0], 80);
+	assert_int_equal(only(&l)->ports[1], 8080);
+	unload(&l);
+	fine(W("{selectors: ['systemd:id:a.socket'], ports: {}}"));
+#define NOT_HERE                                                                                   \
+	"field 'ports' is not enforced by this version for this workload; it is read for those "   \
+	"of the host's namespace only (selectors cgroup: and systemd:id:)"
+	says(W("{selectors: ['netns:/a'], ports: {http: 80}}"), 4, 33, NOT_HERE);
+	says(W("{address: 10.0.0.1, ports: {http: 80}}"), 4, 27, NOT_HERE);
+}
+
+static void what_is_wrong_with_declared_ports_is_said(void **state)
+{
+#define PORTS(ports) W("{selectors: ['cgroup:/a'], ports: " ports "}")
+	(void)state;
+	says(PORTS("[80]"), 4, 41, "ports must be a mapping of names to numbers");
+	says(PORTS("{http: 0}"), 4, 48, "'0' is not a port (1 to 65535)");
+	says(PORTS("{http: 65536}"), 4, 48, "'65536' is not a port (1 to 65535)");
+	says(PORTS("{http: 080}"), 4, 48, "'080' is not a port (1 to 65535)");
+	says(PORTS("{http: eighty}"), 4, 48, "'eighty' is not a port (1 to 65535)");
+	says(PORTS("{http: [80]}"), 4, 48, "a port must be a number");
+	says(PORTS("{Http: 80}"), 4, 42,
+	     "'Http' is not the name of a port (lower-case letters, digits, '-' and '.')");
+	says(PORTS("{b: 80, a: 80}"), 4, 52, "port 80 is listed already, at conf.d/a.yaml:4");
+	says(TWO("selectors: ['cgroup:/a'], ports: {a: 80}",
+		 "selectors: ['systemd:id:b.service'], ports: {a: 8, b: 80}"),
+	     9, 62, "this port is also that of default/a, at conf.d/a.yaml:4");
+}
+
+/* ---- while the daemon is away ---- */
+
+static bool allows(const char *options, const char *text)
+{
+	const struct document_file files[] = {{"shunt.yaml", options, strlen(options), true},
+					      {"conf.d/a.yaml", text, strlen(text), false}};
+	struct loaded l = load_files(files, 2);
+	bool allow = only(&l)->unavailable_allow;
+
+	unload(&l);
+	return allow;
+}
+
+static void on_unavailable_of_the_workload_is_narrower_than_that_of_the_mesh(void **state)
+{
+	(void)state;
+	assert_false(allows("", W("{address: 10.0.0.1}")));
+	assert_true(allows("onUnavailable: allow", W("{address: 10.0.0.1}")));
+	assert_true(allows("", W("{address: 10.0.0.1, onUnavailable: allow}")));
+	assert_false(allows("onUnavailable: allow", W("{address: 10.0.0.1, onUnavailable: deny}")));
+}
+
+#define LABEL(value) "labels: {shunt.dev/on-unavailable: " value "}"
+
+static void the_label_means_the_same_as_the_field(void **state)
+{
+	(void)state;
+	assert_true(allows("", W("{address: 10.0.0.1, " LABEL("allow") "}")));
+	assert_false(allows("onUnavailable: allow", W("{address: 10.0.0.1, " LABEL("deny") "}")));
+	assert_true(allows("", W("{address: 10.0.0.1, onUnavailable: allow, " LABEL("allow") "}")));
+	says(W("{address: 10.0.0.1, onUnavailable: allow, " LABEL("deny") "}"), 4, 42,
+	     "onUnavailable is allow, but the label shunt.dev/on-unavailable of the same meaning "
+	     "is not, at conf.d/a.yaml:4");
+	says(W("{address: 10.0.0.1, " LABEL("never") "}"), 4, 62,
+	     "shunt.dev/on-unavailable: 'never' is not deny or allow");
+}
+
+static void our_switch_is_no_label_to_select_by(void **state)
+{
+	struct loaded l = load(WORKLOAD("a", "x", "{k: v, shunt.dev/on-unavailable: allow}")
+				       WORKLOAD("a", "w", "{k: v}"));
+
+	(void)state;
+	assert_int_equal(l.err, 0);
+	assert_int_equal(l.s.fleet->workloads[0].label_count, 1);
+	assert_int_equal(who(&l, "a/x"), who(&l, "a/w"));
+	unload(&l);
+}
+
+/* ---- traffic that is left alone ---- */
+
+static struct addr16 ip(uint32_t a, uint32_t b, uint32_t c, uint32_t d)
+{
+	return (struct addr16){.word = {htonl(a), htonl(b), htonl(c), htonl(d)}};
+}
+
+static void is_cidr(const struct exclusion *x, size_t i, struct addr16 address, unsigned bits)
+{
+	assert_true(i < x->cidr_count);
+	assert_memory_equal(&x->cidrs[i].ip, &address, sizeof(address));
+	assert_int_equal(x->cidrs[i].bits, bits);
+}
+
+static void an_exclusion_is_sorted_and_has_ipv4_mapped(void **state)
+{
+	struct loaded l = load(W("{address: 10.0.0.1, exclude: {ports: [9100, '22', 65535], "
+				 "cidrs: ['fd00::/8', 10.0.0.0/8, 10.0.0.0/9, 192.0.2.1, "
+				 "'::1', 0.0.0.0/0, '2000::/3']}}"));
+	const struct exclusion *x = &only(&l)->exclude;
+
+	(void)state;
+	assert_int_equal(x->port_count, 3);
+	assert_int_equal(x->ports[0], 22);
+	assert_int_equal(x->ports[1], 9100);
+	assert_int_equal(x->ports[2], 65535);
+	assert_int_equal(x->cidr_count, 7);
+	is_cidr(x, 0, ip(0, 0, 0, 1), 128);
+	is_cidr(x, 1, ip(0, 0, 0xffff, 0), 96);
+	is_cidr(x, 2, ip(0, 0, 0xffff, 0x0a000000), 104);
+	is_cidr(x, 3, ip(0, 0, 0xffff, 0x0a000000), 105);
+	is_cidr(x, 4, ip(0, 0, 0xffff, 0xc0000201), 128);
+	is_cidr(x, 5, ip(0x20000000, 0, 0, 0), 3);
+	is_cidr(x, 6, ip(0xfd000000, 0, 0, 0), 8);
+	unload(&l);
+}
+
+#define EXCLUDE(what) W("{address: 10.0.0.1, exclude: {" what "}}")
+
+static void what_is_wrong_with_an_exclusion_is_said(void **state)
+{
+	(void)state;
+	says(EXCLUDE("ports: [0]"), 4, 45, "'0' is not a port (1 to 65535)");
+	says(EXCLUDE("ports: [ssh]"), 4, 45, "'ssh' is not a port (1 to 65535)");
+	says(EXCLUDE("ports: [22, 23, '22']"), 4, 53,
+	     "port 22 is listed already, at conf.d/a.yaml:4");
+	says(EXCLUDE("ports: 22"), 4, 44, "ports must be a list");
+	says(EXCLUDE("cidr: []"), 4, 37, "unknown field 'cidr'; did you mean 'cidrs'?");
+	says(EXCLUDE("cidrs: [10.0.0.0/33]"), 4, 45,
+	     "'10.0.0.0/33' is not an address or a network (10.0.0.0/8, fd00::/8)");
+	says(EXCLUDE("cidrs: [10.0.0.0/08]"), 4, 45,
+	     "'10.0.0.0/08' is not an address or a network (10.0.0.0/8, fd00::/8)");
+	says(EXCLUDE("cidrs: [10.0.0.0/]"), 4, 45,
+	     "'10.0.0.0/' is not an address or a network (10.0.0.0/8, fd00::/8)");
+	says(EXCLUDE("cidrs: ['fd00::/129']"), 4, 45,
+	     "'fd00::/129' is not an address or a network (10.0.0.0/8, fd00::/8)");
+	says(EXCLUDE("cidrs: [example.com]"), 4, 45,
+	     "'example.com' is not an address or a network (10.0.0.0/8, fd00::/8)");
+	says(EXCLUDE("cidrs: [10.1.2.3/8]"), 4, 45,
+	     "'10.1.2.3/8' has bits set behind its length; write 10.0.0.0/8");
+	says(EXCLUDE("cidrs: [10.1.2.3/31]"), 4, 45,
+	     "'10.1.2.3/31' has bits set behind its length; write 10.1.2.2/31");
+	says(EXCLUDE("cidrs: ['fd00::1/8']"), 4, 45,
+	     "'fd00::1/8' has bits set behind its length; write fd00::/8");
+	says(EXCLUDE("cidrs: [10.0.0.0/8, 10.0.0.0, '::ffff:10.0.0.0/104']"), 4, 67,
+	     "10.0.0.0/8 is listed already, at conf.d/a.yaml:4");
+}
+
+/* IPv4 is ::ffff:a.b.c.d to the kernel programs. */
+static void a_network_of_ipv6_does_not_cover_ipv4_unseen(void **state)
+{
+	(void)state;
+	says(EXCLUDE("cidrs: ['::/0']"), 4, 45,
+	     "'::/0' would cover every IPv4 address too; name the IPv6 networks that are meant, "
+	     "such as 2000::/3");
+	says(EXCLUDE("cidrs: ['::/80']"), 4, 45,
+	     "'::/80' would cover every IPv4 address too; name the IPv6 networks that are meant, "
+	     "such as 2000::/3");
+	fine(EXCLUDE("cidrs: ['::/96', '8000::/1']"));
+}
+
+/* shunt.yaml that excludes so many ports and networks. */
+static struct loaded excluding(int ports, int cidrs)
+{
+	char *text = malloc(40 * (size_t)(ports + cidrs) + 100);
+	struct document_file f = {"shunt.yaml", text, 0, true};
+	struct loaded l;
+
+	f.len = (size_t)sprintf(text, "exclude:\n  ports: [");
+	for (int i = 1; i <= ports; i++)
+		f.len += (size_t)sprintf(text + f.len, "%d, ", i);
+	f.len += (size_t)sprintf(text + f.len, "]\n  cidrs: [");
+	for (int i = 1; i <= cidrs; i++)
+		f.len += (size_t)sprintf(text + f.len, "10.0.%d.%d, ", i / 256, i % 256);
+	f.len += (size_t)sprintf(text + f.len, "]\n");
+	l = load_files(&f, 1);
+	free(text);
+	return l;
+}
+
+static void lists_of_an_exclusion_are_bounded(void **state)
+{
+	struct loaded l = excluding(1024, 1024);
+
+	(void)state;
+	assert_int_equal(l.err, 0);
+	unload(&l);
+	l = excluding(1025, 1);
+	assert_true(found(&l.f, FINDING_ERROR, 2, "more than 1024 ports in one list"));
+	unload(&l);
+	l = excluding(1, 1025);
+	assert_true(found(&l.f, FINDING_ERROR, 3, "more than 1024 networks in one list"));
+	unload(&l);
+}
+
+static void the_exclusion_of_the_workload_is_narrower_than_that_of_the_mesh(void **state)
+{
+	static const char text[] = TWO("address: 10.0.0.1", "address: 10.0.0.2, exclude: {}");
+	const struct document_file files[] = {{"shunt.yaml", "exclude: {ports: [22]}\n", 23, true},
+					      {"conf.d/a.yaml", text, sizeof(text) - 1, false}};
+	struct loaded l = load_files(files, 2);
+
+	(void)state;
+	assert_int_equal(l.err, 0);
+	assert_int_equal(l.s.fleet->workloads[0].exclude.port_count, 1);
+	assert_int_equal(l.s.fleet->workloads[0].exclude.ports[0], 22);
+	assert_int_equal(l.s.fleet->workloads[1].exclude.port_count, 0);
+	unload(&l);
 }
 
 static void labels_one_level_too_high_are_warned_about(void **state)
@@ -606,6 +912,10 @@ static void options_have_defaults(void **state)
 	assert_string_equal(o->metrics_address, "127.0.0.1:15020");
 	assert_string_equal(o->access_log, "/var/log/shunt/access.log");
 	assert_false(o->access_log_query);
+	assert_int_equal(o->slots_per_workload, 0);
+	assert_int_equal(o->drain_timeout, 30000);
+	assert_string_equal(o->readiness_address, ":15021");
+	assert_false(o->unavailable_allow);
 	unload(&l);
 }
 
@@ -615,7 +925,8 @@ static void options_are_read(void **state)
 				       "500ms\nrequestHeadTimeout: 2m\n"
 				       "trustDomain: example.org\nmetrics:\n  address: "
 				       "'[::1]:9'\naccessLog: {path: off, query: "
-				       "true}\nonUnavailable: deny\n");
+				       "true}\nonUnavailable: allow\nslotsPerWorkload: 256\n"
+				       "drainTimeout: 0s\nreadiness: {address: off}\n");
 	const struct options *o = &l.s.options;
 
 	(void)state;
@@ -629,6 +940,14 @@ static void options_are_read(void **state)
 	assert_string_equal(o->metrics_address, "[::1]:9");
 	assert_string_equal(o->access_log, "");
 	assert_true(o->access_log_query);
+	assert_true(o->unavailable_allow);
+	assert_int_equal(o->slots_per_workload, 256);
+	assert_int_equal(o->drain_timeout, 0);
+	assert_string_equal(o->readiness_address, "");
+	unload(&l);
+	l = load_options("readiness: {address: '127.0.0.1:1'}\nonUnavailable: deny\n");
+	assert_string_equal(l.s.options.readiness_address, "127.0.0.1:1");
+	assert_false(l.s.options.unavailable_allow);
 	unload(&l);
 }
 
@@ -659,11 +978,25 @@ static void what_is_wrong_with_an_option_is_said(void **state)
 	option_error("accessLog: {path: log}", "is not an absolute path or off");
 	option_error("accessLog: {query: maybe}", "is not true or false");
 	option_error("trustDomain: Example", "is not lower-case letters");
-	option_error("onUnavailable: allow",
-		     "onUnavailable: allow is not enforced by this version");
-	option_error("onUnavailable: no", "'no' is not deny");
+	option_error("onUnavailable: no", "option 'onUnavailable': 'no' is not deny or allow");
+	option_error("slotsPerWorkload: 262145", "is not a whole number in range");
+	option_error("slotsPerWorkload: 65537",
+		     "option 'slotsPerWorkload': '65537' is more than there are slots");
+	option_error("{slotsPerWorkload: 512, slots: 256}", "'512' is more than there are slots");
+	option_error("slotPerWorkload: 1", "did you mean 'slotsPerWorkload'?");
+	option_error("drainTimeout: 30", "'30' is not a duration of at most 1h");
+	option_error("drainTimout: 30s", "did you mean 'drainTimeout'?");
+	option_error("readiness: {address: ':0'}",
+		     "is not ADDRESS:PORT, [IPv6]:PORT, :PORT or off");
+	option_error("readiness: {address: '15021'}", "is not ADDRESS:PORT");
+	option_error("readiness: {adress: off}", "did you mean 'readiness.address'?");
+	option_error("metrics: {address: ':15020'}", "is not ADDRESS:PORT, [IPv6]:PORT or off");
+	option_error("exclud: {}", "unknown option 'exclud'; did you mean 'exclude'?");
+	option_error("exclude:", "option 'exclude' must be a mapping of lists");
+	option_error("exclude: [22]", "exclude must be a mapping (field: value)");
+	option_error("exclude: {port: [22]}", "unknown field 'port'; did you mean 'ports'?");
 	option_error("mtls: {mode: STRICT}", "option 'mtls' is not enforced by this version");
-	option_error("readiness: {}", "option 'readiness' is not enforced by this version");
+	option_error("readiness: 1", "option 'readiness' must be a mapping of options");
 	option_error("workers: [1]", "option 'workers' must be a single value");
 	option_error("- a", "shunt.yaml must be a mapping of options");
 	option_error("a:\n", "unknown option 'a'");
@@ -743,6 +1076,20 @@ int main(void)
 		cmocka_unit_test(an_unquoted_boolean_is_no_label_value),
 		cmocka_unit_test(switches_that_are_not_enforced_are_errors_wherever_they_stand),
 		cmocka_unit_test(two_workloads_cannot_be_one_thing),
+		cmocka_unit_test(a_workload_of_the_hosts_namespace_is_a_cgroup_or_a_unit),
+		cmocka_unit_test(only_a_path_below_the_root_is_a_cgroup),
+		cmocka_unit_test(only_the_whole_name_of_a_unit_with_processes_is_one),
+		cmocka_unit_test(a_cgroup_or_a_unit_is_one_workloads),
+		cmocka_unit_test(ports_are_declared_by_workloads_of_the_hosts_namespace),
+		cmocka_unit_test(what_is_wrong_with_declared_ports_is_said),
+		cmocka_unit_test(on_unavailable_of_the_workload_is_narrower_than_that_of_the_mesh),
+		cmocka_unit_test(the_label_means_the_same_as_the_field),
+		cmocka_unit_test(our_switch_is_no_label_to_select_by),
+		cmocka_unit_test(an_exclusion_is_sorted_and_has_ipv4_mapped),
+		cmocka_unit_test(what_is_wrong_with_an_exclusion_is_said),
+		cmocka_unit_test(a_network_of_ipv6_does_not_cover_ipv4_unseen),
+		cmocka_unit_test(lists_of_an_exclusion_are_bounded),
+		cmocka_unit_test(the_exclusion_of_the_workload_is_narrower_than_that_of_the_mesh),
 		cmocka_unit_test(labels_one_level_too_high_are_warned_about),
 		cmocka_unit_test(more_workloads_than_the_node_has_places_for_are_refused),
 		cmocka_unit_test(policies_that_the_kernels_map_has_no_room_for_are_refused),
