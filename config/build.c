@@ -142,12 +142,20 @@ static uint32_t identity_number(struct identity_table *t, const char *key)
 	return number;
 }
 
-/* Namespace, account, labels in order. Line feeds occur in none of them. */
+static void identity_key_labels(struct text *out, const struct label *l, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		text_adds(out, "\n", l[i].key, "\n", l[i].value, NULL);
+}
+
+/* Namespace, account, labels in order, those of the namespace (whose keys no label of a
+ * workload has). Line feeds occur in none of them. */
 static void identity_key(const struct workload_document *w, struct text *out)
 {
 	text_adds(out, w->namespace, "\n", w->service_account, NULL);
-	for (size_t i = 0; i < w->label_count; i++)
-		text_adds(out, "\n", w->labels[i].key, "\n", w->labels[i].value, NULL);
+	identity_key_labels(out, w->labels, w->label_count);
+	if (w->space != NULL)
+		identity_key_labels(out, w->space->labels, w->space->label_count);
 }
 
 static bool identities_assign(struct load *l, struct identity_table *t)
@@ -176,17 +184,19 @@ static int label_order(const void *x, const void *y)
 static bool identity_labels_make(struct load *l, const struct workload_document *w,
 				 struct identity_labels *out)
 {
-	struct label *all = arena_array(&l->arena, w->label_count + 3, sizeof(*all));
-	size_t n = w->label_count;
+	size_t n = w->label_count, more = w->space == NULL ? 0 : w->space->label_count;
+	struct label *all = arena_array(&l->arena, n + more + 3, sizeof(*all));
 
 	if (all == NULL)
 		return false;
 	if (n > 0)
 		memcpy(all, w->labels, n * sizeof(*all));
-	all[n++] = (struct label){"io.kubernetes.pod.namespace", w->namespace};
-	all[n++] = (struct label){"io.cilium.k8s.policy.serviceaccount", w->service_account};
-	all[n++] = (struct label){"io.cilium.k8s.namespace.labels.kubernetes.io/metadata.name",
-				  w->namespace};
+	if (more > 0)
+		memcpy(all + n, w->space->labels, more * sizeof(*all));
+	n += more;
+	all[n++] = (struct label){NAMESPACE_KEY, w->namespace};
+	all[n++] = (struct label){ACCOUNT_KEY, w->service_account};
+	all[n++] = (struct label){NAMESPACE_NAME, w->namespace};
 	qsort(all, n, sizeof(*all), label_order);
 	out->identity = w->identity;
 	out->local = w->selector != SELECTOR_NONE;
@@ -263,6 +273,7 @@ struct kind {
 
 static const struct kind kinds[] = {
 	{"Workload", "shunt.dev/v1", kind_workload},
+	{"Namespace", "v1", kind_namespace},
 	{"CiliumNetworkPolicy", "cilium.io/v2", kind_cilium},
 	{"CiliumClusterwideNetworkPolicy", "cilium.io/v2", NULL},
 	{"NetworkPolicy", "networking.k8s.io/v1", NULL},
@@ -277,7 +288,6 @@ static const struct kind kinds[] = {
 	{"EndpointSlice", "discovery.k8s.io/v1", NULL},
 	{"WorkloadEntry", "networking.istio.io/v1", NULL},
 	{"Secret", "v1", NULL},
-	{"Namespace", "v1", NULL},
 };
 
 #define KINDS (sizeof(kinds) / sizeof(kinds[0]))
@@ -617,6 +627,34 @@ static void sort_workloads(struct load *l, struct workload_document **sorted)
 		sorted[i]->next = i + 1 < n ? sorted[i + 1] : NULL;
 }
 
+static int space_order(const void *x, const void *y)
+{
+	const struct namespace_document *a = *(const struct namespace_document *const *)x;
+	const struct namespace_document *b = *(const struct namespace_document *const *)y;
+
+	return strcmp(a->name, b->name);
+}
+
+/* Gives each workload the document of its namespace. */
+static void find_spaces(struct load *l)
+{
+	const struct namespace_document **sorted =
+		arena_array(&l->arena, l->namespace_count, sizeof(struct namespace_document *));
+	size_t n = 0;
+
+	if (sorted == NULL || l->namespace_count == 0)
+		return;
+	for (struct namespace_document *d = l->namespaces; d != NULL; d = d->next)
+		sorted[n++] = d;
+	qsort(sorted, n, sizeof(*sorted), space_order);
+	for (struct workload_document *w = l->workloads; w != NULL; w = w->next) {
+		const struct namespace_document wanted = {.name = w->namespace}, *p = &wanted, **d;
+
+		d = bsearch(&p, sorted, n, sizeof(*sorted), space_order);
+		w->space = d == NULL ? NULL : *d;
+	}
+}
+
 static void check_workloads(struct load *l)
 {
 	size_t local = 0;
@@ -641,6 +679,7 @@ static void check_all(struct load *l)
 	check_addresses(l);
 	check_workloads(l);
 	sort_workloads(l, sorted);
+	find_spaces(l);
 	if (l->udp.file != NULL)
 		report_warning(&l->report, l->udp,
 			       "UDP is not policed by this version: policies hold"

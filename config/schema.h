@@ -58,6 +58,8 @@ bool schema_check(struct report *report, const struct yaml_node *node,
 extern const struct schema_field schema_workload[];
 extern const struct schema_field schema_metadata[];
 extern const struct schema_field schema_workload_spec[];
+extern const struct schema_field schema_namespace[];
+extern const struct schema_field schema_namespace_spec[];
 extern const struct schema_field schema_exclude[];
 extern const struct schema_field schema_cnp[];
 extern const struct schema_field schema_cnp_spec[];

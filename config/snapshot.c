@@ -65,15 +65,22 @@ static void exclusion_copy(struct arena *a, const struct exclusion *x, struct ex
 	out->cidr_count = x->cidr_count;
 }
 
-/* Of workload and mesh the narrowest that says anything. */
+/* Of workload, namespace and mesh the narrowest that says anything. */
 static void switches_copy(struct arena *a, const struct load *l, const struct workload_document *w,
 			  struct fleet_workload *out)
 {
-	const struct exclusion *exclude = w->exclude != NULL ? w->exclude : l->exclude;
+	enum unavailable unavailable = w->unavailable;
+	const struct exclusion *exclude = w->exclude;
 
-	out->unavailable_allow = w->unavailable == UNAVAILABLE_UNSAID
+	if (unavailable == UNAVAILABLE_UNSAID && w->space != NULL)
+		unavailable = w->space->unavailable;
+	if (exclude == NULL && w->space != NULL)
+		exclude = w->space->exclude;
+	if (exclude == NULL)
+		exclude = l->exclude;
+	out->unavailable_allow = unavailable == UNAVAILABLE_UNSAID
 					 ? l->options.unavailable_allow
-					 : w->unavailable == UNAVAILABLE_ALLOW;
+					 : unavailable == UNAVAILABLE_ALLOW;
 	if (exclude != NULL)
 		exclusion_copy(a, exclude, &out->exclude);
 }

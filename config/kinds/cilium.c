@@ -11,10 +11,6 @@
 #include "proxy/codec/message.h"
 #include "proxy/regex.h"
 
-#define NAMESPACE_KEY "io.kubernetes.pod.namespace"
-#define NAMESPACE_LABELS "io.cilium.k8s.namespace.labels."
-#define NAMESPACE_NAME NAMESPACE_LABELS "kubernetes.io/metadata.name"
-#define ACCOUNT_KEY "io.cilium.k8s.policy.serviceaccount"
 #define PORTS_PER_LIST 40 /* per toPorts entry, as Cilium has it */
 
 struct cnp {
@@ -44,6 +40,7 @@ static const char *read_key(struct selecting *s, const char *key, struct locatio
 {
 	struct report *r = s->c->report;
 	const char *name = key;
+	bool of_namespace;
 
 	if (begins(key, "reserved:")) {
 		name = key + strlen("reserved:");
@@ -64,11 +61,12 @@ static const char *read_key(struct selecting *s, const char *key, struct locatio
 			     NULL);
 		return NULL;
 	}
-	if (!label_key_valid(name)) {
+	of_namespace = begins(name, NAMESPACE_LABELS);
+	if (!label_key_valid(of_namespace ? name + strlen(NAMESPACE_LABELS) : name)) {
 		report_error(r, at, "'", key, "' is not a label key", NULL);
 		return NULL;
 	}
-	if (strcmp(name, NAMESPACE_KEY) == 0 || strcmp(name, NAMESPACE_NAME) == 0)
+	if (strcmp(name, NAMESPACE_KEY) == 0 || of_namespace)
 		s->names_namespace = true;
 	else if (begins(name, "io.cilium.k8s.") && strcmp(name, ACCOUNT_KEY) != 0) {
 		report_error(r, at, "'", key, "' is not enforced by this version", NULL);

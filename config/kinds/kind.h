@@ -12,6 +12,12 @@
 #define LIST_MAX 1024U /* ports, or networks, in one list */
 #define UNAVAILABLE_LABEL "shunt.dev/on-unavailable"
 
+/* Labels that policies see and no document gives. */
+#define NAMESPACE_KEY "io.kubernetes.pod.namespace"
+#define NAMESPACE_LABELS "io.cilium.k8s.namespace.labels."
+#define NAMESPACE_NAME NAMESPACE_LABELS "kubernetes.io/metadata.name"
+#define ACCOUNT_KEY "io.cilium.k8s.policy.serviceaccount"
+
 /* onUnavailable as a document says it. */
 enum unavailable {
 	UNAVAILABLE_UNSAID = 0, /* what is wider decides */
@@ -23,6 +29,16 @@ enum unavailable {
 struct port_entry {
 	uint16_t port; /* host order */
 	struct location at;
+};
+
+/* A Namespace as it was read. */
+struct namespace_document {
+	const char *name;
+	struct label *labels; /* sorted; keys begin with NAMESPACE_LABELS */
+	size_t label_count;
+	enum unavailable unavailable;
+	const struct exclusion *exclude; /* NULL: not said */
+	struct namespace_document *next;
 };
 
 /* A Workload as it was read; addresses as in struct fleet_workload. */
@@ -39,6 +55,7 @@ struct workload_document {
 	size_t port_count;
 	enum unavailable unavailable;
 	const struct exclusion *exclude; /* NULL: not said */
+	const struct namespace_document *space; /* NULL: no document; known after the last file */
 	struct location selected_at; /* file NULL: no selectors */
 	struct location ports_at; /* file NULL: no ports */
 	struct location where;
@@ -48,7 +65,7 @@ struct workload_document {
 
 /* A document that was seen. */
 struct named {
-	const char *kind, *name; /* "ns/name" */
+	const char *kind, *name; /* "ns/name", or "name" outside of namespaces */
 	struct location where;
 	size_t order; /* of reading */
 	struct named *next;
@@ -61,6 +78,8 @@ struct load {
 	const struct exclusion *exclude; /* of the mesh; NULL: not said */
 	struct workload_document *workloads, **workload_tail;
 	size_t workload_count;
+	struct namespace_document *namespaces;
+	size_t namespace_count;
 	struct rule_set *rules, **rule_tail;
 	struct named *names; /* the last one first */
 	size_t name_count;
@@ -68,6 +87,7 @@ struct load {
 };
 
 void kind_workload(struct load *l, const struct yaml_node *root);
+void kind_namespace(struct load *l, const struct yaml_node *root);
 void kind_cilium(struct load *l, const struct yaml_node *root);
 
 /* The fleet part of a snapshot (snapshot.c), with one reference, or NULL. */
@@ -82,6 +102,10 @@ struct metadata {
 /* Reads metadata and notes the name, which may occur once for each kind. False: unusable. */
 bool read_metadata(struct load *l, const struct yaml_node *root, const char *kind,
 		   struct metadata *out);
+/* The same for a kind outside of namespaces: out->namespace is NULL, and the labels are left
+ * to the caller. */
+bool read_metadata_cluster(struct load *l, const struct yaml_node *root, const char *kind,
+			   struct metadata *out);
 
 /* A string: not a list, not nothing, and not an unquoted word that YAML 1.1 reads as a boolean
  * or a number. NULL when it is none. */

@@ -261,7 +261,8 @@ static bool name_keep(struct load *l, const struct metadata *m, const char *kind
 	if (d == NULL)
 		return false;
 	d->kind = kind;
-	d->name = arena_join(&l->arena, m->namespace, "/", m->name, NULL);
+	d->name = m->namespace == NULL ? m->name
+				       : arena_join(&l->arena, m->namespace, "/", m->name, NULL);
 	d->where = at;
 	d->order = l->name_count;
 	if (d->name == NULL)
@@ -283,29 +284,56 @@ static const char *read_name(struct load *l, const struct yaml_node *n, size_t m
 	return NULL;
 }
 
+/* The mapping, or NULL when there is none to read. */
+static const struct yaml_node *metadata_open(struct load *l, const struct yaml_node *root,
+					     const char *kind)
+{
+	const struct yaml_node *m = yaml_get(root, "metadata");
+
+	if (m == NULL)
+		report_error(&l->report, root->at, kind, " has no metadata", NULL);
+	if (m == NULL || yaml_is_null(m) || !schema_check(&l->report, m, schema_metadata))
+		return NULL;
+	read_switches(l, yaml_get(m, "annotations"));
+	if (yaml_get(m, "name") == NULL)
+		report_error(&l->report, m->at, "metadata has no name", NULL);
+	return m;
+}
+
 bool read_metadata(struct load *l, const struct yaml_node *root, const char *kind,
 		   struct metadata *out)
 {
-	const struct yaml_node *m = yaml_get(root, "metadata"), *name, *space;
+	const struct yaml_node *m = metadata_open(l, root, kind), *name, *space;
 
 	*out = (struct metadata){.namespace = "default", .where = root->at};
-	if (m == NULL) {
-		report_error(&l->report, root->at, kind, " has no metadata", NULL);
-		return false;
-	}
-	if (yaml_is_null(m) || !schema_check(&l->report, m, schema_metadata))
+	if (m == NULL)
 		return false;
 	read_switches(l, yaml_get(m, "labels"));
-	read_switches(l, yaml_get(m, "annotations"));
 	name = yaml_get(m, "name");
 	space = yaml_get(m, "namespace");
-	if (name == NULL)
-		report_error(&l->report, m->at, "metadata has no name", NULL);
-	else
+	if (name != NULL)
 		out->name = read_name(l, name, 253);
 	if (space != NULL)
 		out->namespace = read_name(l, space, 63);
 	if (out->name == NULL || out->namespace == NULL)
 		return false;
 	return name_keep(l, out, kind, name->at);
+}
+
+bool read_metadata_cluster(struct load *l, const struct yaml_node *root, const char *kind,
+			   struct metadata *out)
+{
+	const struct yaml_node *m = metadata_open(l, root, kind), *name, *space;
+
+	*out = (struct metadata){.where = root->at};
+	if (m == NULL)
+		return false;
+	name = yaml_get(m, "name");
+	space = yaml_get(m, "namespace");
+	if (space != NULL)
+		report_error(&l->report, space->key->at, "a ", kind,
+			     " lies in no namespace; leave metadata.namespace out", NULL);
+	if (name != NULL)
+		out->name = read_name(l, name, 63); /* as long as the namespace of others */
+	return out->name != NULL && name_keep(l, out, kind, name->at);
 }

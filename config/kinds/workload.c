@@ -218,6 +218,20 @@ static void read_account(struct load *l, struct workload_document *w, const stru
 			     NULL);
 }
 
+/* Else a workload could pass for one of another namespace or account. */
+static void refuse_made_labels(struct load *l, const struct yaml_node *labels)
+{
+	if (labels->type != YAML_MAPPING)
+		return;
+	for (const struct yaml_node *c = labels->first; c != NULL; c = c->next)
+		if (strcmp(c->key->text, NAMESPACE_KEY) == 0 ||
+		    strncmp(c->key->text, "io.cilium.k8s.", 14) == 0)
+			report_error(&l->report, c->key->at, "label '", c->key->text,
+				     "' is made from the namespace and the account; it cannot be"
+				     " given",
+				     NULL);
+}
+
 static void read_spec(struct load *l, struct workload_document *w, const struct yaml_node *spec)
 {
 	const struct yaml_node *labels = yaml_get(spec, "labels");
@@ -229,8 +243,10 @@ static void read_spec(struct load *l, struct workload_document *w, const struct 
 	read_on_unavailable(l, w, spec);
 	read_ports(l, w, yaml_get(spec, "ports"));
 	w->exclude = read_exclusion(l, yaml_get(spec, "exclude"));
-	if (labels != NULL)
+	if (labels != NULL) {
+		refuse_made_labels(l, labels);
 		(void)read_labels(l, labels, &w->labels, &w->label_count);
+	}
 	if (yaml_get(spec, "selectors") == NULL && yaml_get(spec, "address") == NULL &&
 	    yaml_get(spec, "addresses") == NULL)
 		report_error(&l->report, spec->at,

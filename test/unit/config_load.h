@@ -119,6 +119,10 @@ static inline struct decision request(const struct loaded *l, const char *from, 
 	"apiVersion: shunt.dev/v1\nkind: Workload\nmetadata: {name: " name ", namespace: " ns      \
 	"}\nspec: {labels: " labels ", selectors: ['netns:/run/netns/" ns "-" name "']}\n---\n"
 
+#define NAMESPACE(name, labels, spec)                                                              \
+	"apiVersion: v1\nkind: Namespace\nmetadata: {name: " name ", labels: " labels              \
+	"}\nspec: " spec "\n---\n"
+
 /* 5 lines each: a document that follows begins on line 26. */
 #define WORKLOADS                                                                                  \
 	WORKLOAD("shop", "frontend", "{app: frontend, tier: web}")                                 \

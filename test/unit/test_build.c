@@ -590,6 +590,133 @@ static void policies_that_the_kernels_map_has_no_room_for_are_refused(void **sta
 	free(text);
 }
 
+/* ---- namespaces ---- */
+
+#define SPACE(metadata, spec)                                                                      \
+	"apiVersion: v1\nkind: Namespace\nmetadata: {" metadata "}\nspec: {" spec "}\n"
+
+static void a_namespace_as_kubectl_prints_it_is_read(void **state)
+{
+	(void)state;
+	fine("apiVersion: v1\nkind: Namespace\nmetadata:\n  name: shop\n  uid: x\n"
+	     "  creationTimestamp: null\n  annotations: {a.b/c: d e}\n"
+	     "  labels: {kubernetes.io/metadata.name: shop, team: a}\n"
+	     "spec: {finalizers: [kubernetes]}\nstatus: {phase: Active}\n");
+	fine("apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n");
+}
+
+static void what_is_wrong_with_a_namespace_is_said(void **state)
+{
+	(void)state;
+	says(SPACE("name: a, namespace: b", ""), 3, 21,
+	     "a Namespace lies in no namespace; leave metadata.namespace out");
+	says(SPACE("name: a, labels: {kubernetes.io/metadata.name: b}", ""), 3, 59,
+	     "label kubernetes.io/metadata.name is the name of the namespace, 'a'; it cannot be "
+	     "'b'");
+	says(SPACE("name: a, labels: {team: 'a b'}", ""), 3, 36,
+	     "'a b' is not a label value (at most 63 letters, digits, '-', '_', '.')");
+	says(SPACE("name: A", ""), 3, 18,
+	     "'A' is not a name (lower-case letters, digits, '-' and '.')");
+	says(SPACE("labels: {}", ""), 3, 11, "metadata has no name");
+	says("apiVersion: v1\nkind: Namespace\n", 1, 1, "Namespace has no metadata");
+	says(SPACE("name: a", "exlude: {}"), 4, 8,
+	     "unknown field 'exlude'; did you mean 'exclude'?");
+	says(SPACE("name: a", "exclude: {ports: [0]}"), 4, 26, "'0' is not a port (1 to 65535)");
+	says(SPACE("name: a, labels: {shunt.dev/shortcut: on}", ""), 3, 30,
+	     "'shunt.dev/shortcut' is not enforced by this version");
+	says(SPACE("name: a, labels: {istio.io/dataplane-mode: ambient}", ""), 3, 30,
+	     "'istio.io/dataplane-mode' is not enforced by this version");
+	says(SPACE("name: a, annotations: {shunt.dev/on-unavailable: allow}", ""), 3, 35,
+	     "'shunt.dev/on-unavailable' is not enforced by this version");
+	says(SPACE("name: a, labels: {shunt.dev/on-unavailable: 'yes'}", ""), 3, 56,
+	     "shunt.dev/on-unavailable: 'yes' is not deny or allow");
+	says(SPACE("name: a", "") "---\n" SPACE("name: a", ""), 8, 18,
+	     "Namespace a exists already, at conf.d/a.yaml:3");
+	says("apiVersion: v1\nkind: Namespce\nmetadata: {name: a}\n", 2, 7,
+	     "unknown kind 'Namespce' of v1; did you mean 'Namespace'?");
+}
+
+static void labels_of_a_namespace_are_part_of_the_identity(void **state)
+{
+	struct loaded none = load(WORKLOAD("a", "x", "{k: v}"));
+	struct loaded bare = load(NAMESPACE("a", "{}", "{}") WORKLOAD("a", "x", "{k: v}"));
+	struct loaded one = load(NAMESPACE("a", "{team: b}", "{}") WORKLOAD("a", "x", "{k: v}"));
+	struct loaded two = load(WORKLOAD("a", "x", "{k: v}") NAMESPACE("a", "{team: c}", "{}"));
+	struct loaded other = load(NAMESPACE("b", "{team: b}", "{}") WORKLOAD("a", "x", "{k: v}"));
+	struct loaded own = load(WORKLOAD("a", "x", "{k: v, team: b}"));
+
+	(void)state;
+	assert_int_equal(who(&none, "a/x"), who(&bare, "a/x"));
+	assert_int_equal(who(&none, "a/x"), who(&other, "a/x"));
+	assert_int_not_equal(who(&none, "a/x"), who(&one, "a/x"));
+	assert_int_not_equal(who(&one, "a/x"), who(&two, "a/x"));
+	assert_int_not_equal(who(&one, "a/x"), who(&own, "a/x"));
+	assert_int_equal(one.s.fleet->workloads[0].label_count, 1); /* spec.labels only */
+	unload(&none);
+	unload(&bare);
+	unload(&one);
+	unload(&two);
+	unload(&other);
+	unload(&own);
+}
+
+/* Else it could pass for one of a namespace that has the label. */
+static void a_workload_cannot_give_itself_the_labels_of_a_namespace(void **state)
+{
+#define MADE(label) W("{address: 10.0.0.1, labels: {" label ": b}}")
+	(void)state;
+	says(MADE("io.cilium.k8s.namespace.labels.team"), 4, 36,
+	     "label 'io.cilium.k8s.namespace.labels.team' is made from the namespace and the "
+	     "account; it cannot be given");
+	says(MADE("io.kubernetes.pod.namespace"), 4, 36,
+	     "label 'io.kubernetes.pod.namespace' is made from the namespace and the account; it "
+	     "cannot be given");
+	says(MADE("io.cilium.k8s.policy.serviceaccount"), 4, 36,
+	     "label 'io.cilium.k8s.policy.serviceaccount' is made from the namespace and the "
+	     "account; it cannot be given");
+}
+
+#define ALLOWING(space) SPACE("name: default, labels: {shunt.dev/on-unavailable: " space "}", "")
+
+static void on_unavailable_of_the_namespace_lies_between_workload_and_mesh(void **state)
+{
+	(void)state;
+	assert_true(allows("", ALLOWING("allow") "---\n" W("{address: 10.0.0.1}")));
+	assert_true(allows("", W("{address: 10.0.0.1}") "---\n" ALLOWING("allow")));
+	assert_false(
+		allows("onUnavailable: allow", ALLOWING("deny") "---\n" W("{address: 10.0.0.1}")));
+	assert_false(allows("", ALLOWING("allow") "---\n" W("{address: 10.0.0.1, "
+							    "onUnavailable: deny}")));
+	assert_true(allows("onUnavailable: allow",
+			   SPACE("name: default", "") "---\n" W("{address: 10.0.0.1}")));
+	assert_false(allows("", SPACE("name: other, labels: {shunt.dev/on-unavailable: allow}",
+				      "") "---\n" W("{address: 10.0.0.1}")));
+}
+
+static void the_exclusion_of_the_namespace_lies_between_workload_and_mesh(void **state)
+{
+	static const char options[] = "exclude: {ports: [1], cidrs: [10.0.0.0/8]}\n";
+	static const char text[] = NAMESPACE("b", "{}", "{exclude: {ports: [2, 3]}}")
+		NAMESPACE("c", "{}", "{}") WORKLOAD("a", "x", "{}") WORKLOAD("b", "x", "{}")
+			WORKLOAD("c", "x", "{}") "apiVersion: shunt.dev/v1\nkind: Workload\n"
+						 "metadata: {name: z, namespace: b}\n"
+						 "spec: {address: 10.0.0.1, exclude: {}}\n";
+	static const size_t ports[] = {1, 2, 0, 1}, cidrs[] = {1, 0, 0, 1}; /* a/x b/x b/z c/x */
+	const struct document_file files[] = {{"shunt.yaml", options, sizeof(options) - 1, true},
+					      {"conf.d/a.yaml", text, sizeof(text) - 1, false}};
+	struct loaded l = load_files(files, 2);
+
+	(void)state;
+	assert_int_equal(l.err, 0);
+	assert_int_equal(l.s.fleet->workload_count, 4);
+	for (size_t i = 0; i < 4; i++) {
+		assert_int_equal(l.s.fleet->workloads[i].exclude.port_count, ports[i]);
+		assert_int_equal(l.s.fleet->workloads[i].exclude.cidr_count, cidrs[i]);
+	}
+	assert_int_equal(l.s.fleet->workloads[1].exclude.ports[0], 2);
+	unload(&l);
+}
+
 /* ---- kinds ---- */
 
 #define KIND(api, kind) "apiVersion: " api "\nkind: " kind "\nmetadata: {name: a}\nspec: {}\n"
@@ -1030,11 +1157,15 @@ static void every_option_has_a_default_that_is_valid_and_words(void **state)
 
 static void every_allocation_may_fail(void **state)
 {
-	static const char text[] = WORKLOADS CNP(
-		"p", API
-		"  ingress:\n  - fromEndpoints: [{matchLabels: {app: frontend}}]\n"
-		"    toPorts: [{ports: [{port: 80, protocol: TCP}], rules: {http: [{path: /a.b, "
-		"headers: [X]}]}}]\n  - fromEndpoints: [{}]\n");
+	static const char text[] =
+		WORKLOADS NAMESPACE("shop", "{team: a, shunt.dev/on-unavailable: allow}",
+				    "{exclude: {ports: [22], cidrs: [10.0.0.0/8]}}")
+			W("{selectors: ['cgroup:/a'], ports: {http: 80}}") "---\n" CNP(
+				"p", API
+				"  ingress:\n  - fromEndpoints: [{matchLabels: {app: frontend}}]\n"
+				"    toPorts: [{ports: [{port: 80, protocol: TCP}], rules: {http: "
+				"[{path: /a.b, "
+				"headers: [X]}]}}]\n  - fromEndpoints: [{}]\n");
 	const struct document_file files[] = {{"shunt.yaml", "workers: 1\n", 11, true},
 					      {"a.yaml", text, sizeof(text) - 1, false}};
 	unsigned n;
@@ -1093,6 +1224,12 @@ int main(void)
 		cmocka_unit_test(labels_one_level_too_high_are_warned_about),
 		cmocka_unit_test(more_workloads_than_the_node_has_places_for_are_refused),
 		cmocka_unit_test(policies_that_the_kernels_map_has_no_room_for_are_refused),
+		cmocka_unit_test(a_namespace_as_kubectl_prints_it_is_read),
+		cmocka_unit_test(what_is_wrong_with_a_namespace_is_said),
+		cmocka_unit_test(labels_of_a_namespace_are_part_of_the_identity),
+		cmocka_unit_test(a_workload_cannot_give_itself_the_labels_of_a_namespace),
+		cmocka_unit_test(on_unavailable_of_the_namespace_lies_between_workload_and_mesh),
+		cmocka_unit_test(the_exclusion_of_the_namespace_lies_between_workload_and_mesh),
 		cmocka_unit_test(a_known_kind_that_is_not_enforced_is_an_error),
 		cmocka_unit_test(a_foreign_kind_is_passed_over_with_a_warning),
 		cmocka_unit_test(a_misspelt_kind_of_ours_is_no_foreign_one),

@@ -231,6 +231,27 @@ static void an_invalid_folder_prints_its_findings(void **state)
 	assert_non_null(strstr(out, "\"valid\":false"));
 }
 
+static void local_workloads_of_every_selector_are_known(void **state)
+{
+	(void)state;
+	put("15-more.yaml",
+	    "apiVersion: v1\nkind: Namespace\nmetadata: {name: ops, labels: {team: a}}\n---\n"
+	    "apiVersion: shunt.dev/v1\nkind: Workload\nmetadata: {name: cg, namespace: ops}\n"
+	    "spec: {selectors: ['cgroup:/ops'], onUnavailable: allow, exclude: {ports: [22]}}\n"
+	    "---\napiVersion: shunt.dev/v1\nkind: Workload\n"
+	    "metadata: {name: unit, namespace: shop}\n"
+	    "spec: {selectors: ['systemd:id:a.service'], labels: {app: unit}}\n---\n"
+	    "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\n"
+	    "metadata: {name: unit, namespace: shop}\n"
+	    "spec:\n  endpointSelector: {matchLabels: {app: unit}}\n  ingress:\n"
+	    "  - fromEndpoints: [{matchLabels: {io.cilium.k8s.namespace.labels.team: a}}]\n");
+	assert_int_equal(run("config|validate|DIR"), 0);
+	assert_non_null(strstr(out, "4 workloads"));
+	assert_int_equal(run("policy|explain|--config|DIR|--from|ops/cg|--to|shop/unit:80"), 0);
+	assert_int_equal(run("policy|explain|--config|DIR|--from|shop/web|--to|shop/unit:80"), 1);
+	put("15-more.yaml", "");
+}
+
 static void validate_prints_place_excerpt_and_caret(void **state)
 {
 	(void)state;
@@ -292,6 +313,7 @@ int main(void)
 		T(wrong_usage_is_said_and_ends_with_2),
 		T(a_malformed_path_is_refused_before_any_rule),
 		T(an_invalid_folder_prints_its_findings),
+		T(local_workloads_of_every_selector_are_known),
 		T(validate_prints_place_excerpt_and_caret),
 		T(validate_of_a_good_folder_counts_what_it_holds),
 		T(help_has_examples),

@@ -139,6 +139,79 @@ static void a_peer_selector_means_the_policys_namespace_unless_it_names_another(
 	unload(&l);
 }
 
+/* A peer of shop/api, where shop is of team a, other of team b. */
+static struct loaded with_teams(const char *peer)
+{
+	char text[4096];
+
+	snprintf(text, sizeof(text),
+		 WORKLOADS NAMESPACE("shop", "{team: a}", "{}")
+			 NAMESPACE("other", "{team: b, example.com/zone: ''}", "{}")
+				 CNP("p", API "  ingress:\n  - fromEndpoints: [%s]\n"),
+		 peer);
+	return good(text);
+}
+
+static void a_label_of_a_namespace_selects_all_workloads_of_it(void **state)
+{
+	struct loaded l = with_teams("{matchLabels: {io.cilium.k8s.namespace.labels.team: b}}");
+
+	(void)state;
+	DIRECT(connection(&l, "other/frontend", "shop/api", 80)); /* not the policy's namespace */
+	DIRECT(connection(&l, "other/api", "shop/api", 80));
+	DENIED(connection(&l, "shop/frontend", "shop/api", 80));
+	DENIED(connection(&l, "world", "shop/api", 80));
+	unload(&l);
+
+	l = with_teams("{matchLabels: {'k8s:io.cilium.k8s.namespace.labels.team': b, app: api}}");
+	DIRECT(connection(&l, "other/api", "shop/api", 80));
+	DENIED(connection(&l, "other/frontend", "shop/api", 80));
+	unload(&l);
+
+	l = with_teams("{matchLabels: {any:io.cilium.k8s.namespace.labels.team: a}}");
+	DIRECT(connection(&l, "shop/frontend", "shop/api", 80));
+	DENIED(connection(&l, "other/frontend", "shop/api", 80));
+	unload(&l);
+}
+
+static void expressions_ask_for_labels_of_a_namespace_too(void **state)
+{
+	struct loaded l = with_teams("{matchExpressions: [{key: "
+				     "io.cilium.k8s.namespace.labels.team, operator: NotIn, "
+				     "values: [a]}]}");
+
+	(void)state;
+	DIRECT(connection(&l, "other/frontend", "shop/api", 80));
+	DENIED(connection(&l, "shop/frontend", "shop/api", 80));
+	unload(&l);
+
+	l = with_teams("{matchExpressions: [{key: io.cilium.k8s.namespace.labels.example.com/zone, "
+		       "operator: DoesNotExist}]}");
+	DIRECT(connection(&l, "shop/frontend", "shop/api", 80));
+	DENIED(connection(&l, "other/frontend", "shop/api", 80));
+	unload(&l);
+
+	l = with_teams("{matchLabels: {io.cilium.k8s.namespace.labels.kubernetes.io/metadata.name: "
+		       "other}}");
+	DIRECT(connection(&l, "other/frontend", "shop/api", 80));
+	DENIED(connection(&l, "shop/frontend", "shop/api", 80));
+	unload(&l);
+}
+
+static void a_policys_subjects_may_have_labels_of_their_namespace(void **state)
+{
+	static const char text[] =
+		WORKLOADS NAMESPACE("shop", "{team: a}", "{}") NAMESPACE("other", "{team: a}", "{}")
+			CNP("p", "  endpointSelector: {matchLabels: "
+				 "{io.cilium.k8s.namespace.labels.team: a}}\n  ingress: [{}]\n");
+	struct loaded l = good(text);
+
+	(void)state;
+	DENIED(connection(&l, "shop/frontend", "shop/api", 80));
+	DIRECT(connection(&l, "shop/frontend", "other/api", 80)); /* still its own namespace only */
+	unload(&l);
+}
+
 static void not_in_and_does_not_exist_match_those_without_the_key(void **state)
 {
 	struct loaded l =
@@ -816,6 +889,9 @@ int main(void)
 		cmocka_unit_test(port_zero_is_any_port),
 		cmocka_unit_test(
 			a_peer_selector_means_the_policys_namespace_unless_it_names_another),
+		cmocka_unit_test(a_label_of_a_namespace_selects_all_workloads_of_it),
+		cmocka_unit_test(expressions_ask_for_labels_of_a_namespace_too),
+		cmocka_unit_test(a_policys_subjects_may_have_labels_of_their_namespace),
 		cmocka_unit_test(not_in_and_does_not_exist_match_those_without_the_key),
 		cmocka_unit_test(all_parts_of_a_selector_must_hold_and_any_selector_of_a_list),
 		cmocka_unit_test(the_service_account_is_a_label_too),
