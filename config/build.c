@@ -428,11 +428,29 @@ static void read_document(struct load *l, const struct yaml_node *root, bool nes
 		k->read(l, root);
 }
 
+/* A kept workload does not vanish unseen with what its file held. */
+static void read_state(struct load *l, const struct document_file *file, struct yaml_document *docs,
+		       size_t errors_before)
+{
+	if (docs == NULL && l->report.errors == errors_before)
+		report_error(&l->report, (struct location){file->path, 1, 1},
+			     "this file of the state folder is empty; remove it, or add the"
+			     " workload again",
+			     NULL);
+	for (; docs != NULL; docs = docs->next)
+		kind_state(l, docs->root);
+}
+
 static void read_file(struct load *l, const struct document_file *file)
 {
 	struct yaml_document *docs = NULL;
+	size_t errors = l->report.errors;
 
 	yaml_read(&l->arena, &l->report, file, &docs);
+	if (file->state) {
+		read_state(l, file, docs, errors);
+		return;
+	}
 	if (!file->options) {
 		for (; docs != NULL; docs = docs->next)
 			read_document(l, docs->root, false);
@@ -493,13 +511,32 @@ static int selector_order(const void *x, const void *y)
 	return strcmp(a->selected, b->selected);
 }
 
-/* Two workloads cannot be the same processes. (A cgroup below another's is its own.) */
-static void check_selectors(struct load *l, struct workload_document **sorted)
+/* A path that led to two namespaces at two times names two things. */
+static bool same_processes(const struct workload_document *a, const struct workload_document *b)
+{
+	if (selector_order(&a, &b) != 0)
+		return false;
+	if (a->netns_inode == 0 || b->netns_inode == 0 || a->boot_id == NULL || b->boot_id == NULL)
+		return true;
+	return a->netns_inode == b->netns_inode && strcmp(a->boot_id, b->boot_id) == 0;
+}
+
+static void one_selector_twice(struct load *l, const struct workload_document *first,
+			       const struct workload_document *second)
 {
 	static const char *const what[] = {[SELECTOR_NETNS] = "network namespace ",
 					   [SELECTOR_CGROUP] = "cgroup ",
 					   [SELECTOR_SYSTEMD] = "unit "};
 	char place[320];
+
+	report_error(&l->report, second->selected_at, what[second->selector], second->selected,
+		     " is also that of ", first->namespace, "/", first->name, ", at ",
+		     report_place(first->selected_at, place, sizeof(place)), NULL);
+}
+
+/* Two workloads cannot be the same processes. (A cgroup below another's is its own.) */
+static void check_selectors(struct load *l, struct workload_document **sorted)
+{
 	size_t n = 0;
 
 	for (struct workload_document *w = l->workloads; w != NULL; w = w->next)
@@ -508,12 +545,11 @@ static void check_selectors(struct load *l, struct workload_document **sorted)
 	if (n > 1)
 		qsort(sorted, n, sizeof(struct workload_document *), selector_order);
 	for (size_t i = 1; i < n; i++)
-		if (selector_order(&sorted[i - 1], &sorted[i]) == 0)
-			report_error(&l->report, sorted[i]->selected_at, what[sorted[i]->selector],
-				     sorted[i]->selected, " is also that of ",
-				     sorted[i - 1]->namespace, "/", sorted[i - 1]->name, ", at ",
-				     report_place(sorted[i - 1]->selected_at, place, sizeof(place)),
-				     NULL);
+		for (size_t k = i; k > 0 && selector_order(&sorted[k - 1], &sorted[i]) == 0; k--)
+			if (same_processes(sorted[k - 1], sorted[i])) {
+				one_selector_twice(l, sorted[k - 1], sorted[i]);
+				break;
+			}
 }
 
 /* In a namespace of its own the workload itself listens, whatever it is declared to. */
@@ -601,15 +637,6 @@ static void check_addresses(struct load *l)
 			report_error(&l->report, all[i].at, "this address is also that of ",
 				     all[i - 1].w->namespace, "/", all[i - 1].w->name, ", at ",
 				     report_place(all[i - 1].at, place, sizeof(place)), NULL);
-}
-
-static int workload_order(const void *x, const void *y)
-{
-	const struct workload_document *a = *(const struct workload_document *const *)x;
-	const struct workload_document *b = *(const struct workload_document *const *)y;
-	int c = strcmp(a->namespace, b->namespace);
-
-	return c != 0 ? c : strcmp(a->name, b->name);
 }
 
 /* Sorts the list, so that numbers and records do not depend on the order of files. */
@@ -747,10 +774,12 @@ int config_build(const struct document_file *files, size_t n, struct identity_ta
 	int err;
 
 	l.workload_tail = &l.workloads;
+	l.state_tail = &l.states;
 	l.rule_tail = &l.rules;
 	schema_read_options(&l.report, NULL, &l.options);
 	for (size_t i = 0; i < n; i++)
 		read_file(&l, &files[i]);
+	state_merge(&l);
 	check_all(&l);
 	err = build(&l, identities, revision, out);
 	report_finish(&l.report, findings);

@@ -31,10 +31,11 @@ struct findings {
 void findings_free(struct findings *f);
 
 struct document_file {
-	const char *path; /* relative to the configuration folder: what locations say */
+	const char *path; /* relative to the configuration folder; what locations say */
 	const char *text;
 	size_t len;
 	bool options; /* this is shunt.yaml */
+	bool state; /* this was kept by state_put (state.h); its path is absolute */
 };
 
 /* Numbers for sets of labels, kept over reloads so that a number never changes its meaning

@@ -22,6 +22,8 @@
 struct walk {
 	struct document_files *out;
 	char **error;
+	bool state;
+	size_t room; /* for so many files more */
 	int depth;
 };
 
@@ -77,8 +79,13 @@ static int keep(struct walk *w, const char *path, char *text, size_t len)
 		free(text);
 		return fail(w, -ENOMEM, path, "out of memory");
 	}
-	items[o->count++] = (struct document_file){
-		.path = copy, .text = text, .len = len, .options = strcmp(path, OPTIONS_FILE) == 0};
+	items[o->count++] =
+		(struct document_file){.path = copy,
+				       .text = text,
+				       .len = len,
+				       .state = w->state,
+				       .options = !w->state && strcmp(path, OPTIONS_FILE) == 0};
+	w->room--;
 	return 0;
 }
 
@@ -93,9 +100,10 @@ static int take_file(struct walk *w, int fd, const char *path, const struct stat
 		close(fd);
 		return fail(w, -EFBIG, path, "larger than 16 MiB");
 	}
-	if (w->out->count >= FILE_COUNT_MAX) {
+	if (w->room == 0) {
 		close(fd);
-		return fail(w, -E2BIG, path, "more than 10000 files");
+		return fail(w, -E2BIG, path,
+			    w->state ? "more than 16384 files" : "more than 10000 files");
 	}
 	text = malloc(size);
 	if (text == NULL) {
@@ -176,7 +184,7 @@ static int file_order(const void *x, const void *y)
 
 int files_read(const char *dir, struct document_files *out, char **error)
 {
-	struct walk w = {.out = out, .error = error};
+	struct walk w = {.out = out, .error = error, .room = FILE_COUNT_MAX};
 	int fd, err;
 
 	*out = (struct document_files){0};
@@ -192,6 +200,23 @@ int files_read(const char *dir, struct document_files *out, char **error)
 	if (out->count > 1)
 		qsort(out->items, out->count, sizeof(*out->items), file_order);
 	return 0;
+}
+
+int files_append_state(const char *dir, struct document_files *files, char **error)
+{
+	struct walk w = {.out = files, .error = error, .state = true, .room = WORKLOADS_MAX};
+	size_t before = files->count;
+	int fd, err;
+
+	*error = NULL;
+	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return fail_errno(&w, dir);
+	err = walk_folder(&w, fd, dir);
+	if (files->count > before + 1)
+		qsort(files->items + before, files->count - before, sizeof(*files->items),
+		      file_order);
+	return err;
 }
 
 void files_free(struct document_files *f)

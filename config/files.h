@@ -18,6 +18,10 @@ struct document_files {
  * a file cannot be read. Files are bounded (16 MiB each, 10,000 files). */
 __attribute__((warn_unused_result)) int files_read(const char *dir, struct document_files *out,
 						   char **error);
+/* Appends the documents of a state folder (state.h), `dir` being its absolute path. After a
+ * failure what was appended stays. */
+__attribute__((warn_unused_result)) int
+files_append_state(const char *dir, struct document_files *files, char **error);
 void files_free(struct document_files *f);
 
 #endif

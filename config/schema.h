@@ -58,6 +58,7 @@ bool schema_check(struct report *report, const struct yaml_node *node,
 extern const struct schema_field schema_workload[];
 extern const struct schema_field schema_metadata[];
 extern const struct schema_field schema_workload_spec[];
+extern const struct schema_field schema_state_spec[];
 extern const struct schema_field schema_namespace[];
 extern const struct schema_field schema_namespace_spec[];
 extern const struct schema_field schema_exclude[];

@@ -97,6 +97,9 @@ static void workload_copy(struct arena *a, const struct load *l, const struct wo
 	out->label_count = w->label_count;
 	out->selector = w->selector;
 	out->selected = w->selected == NULL ? NULL : arena_string(a, w->selected);
+	out->from_state = w->from_state;
+	out->netns_inode = w->netns_inode;
+	out->boot_id = w->boot_id == NULL ? NULL : arena_string(a, w->boot_id);
 	out->ports = ports_copy(a, w);
 	out->port_count = w->port_count;
 	switches_copy(a, l, w, out);

@@ -29,18 +29,44 @@ struct location {
 struct options {
 	unsigned workers; /* 0: one per core */
 	uint32_t slots;
+	uint32_t slots_per_workload; /* quota; 0: a quarter of `slots` */
 	uint32_t event_rate; /* kernel denials logged per second and workload */
 	unsigned connect_timeout;
 	unsigned head_timeout;
+	unsigned drain_timeout; /* SIGTERM: how long open connections may go on */
 	char trust_domain[256];
 	char metrics_address[128]; /* ADDRESS:PORT, empty: off */
+	char readiness_address[128]; /* the same; :PORT is every address */
 	char access_log[256]; /* path, empty: off */
 	bool access_log_query; /* record the query string of a path */
+	bool unavailable_allow; /* onUnavailable of the mesh: allow */
 };
 
 struct label {
 	const char *key; /* without source prefix */
 	const char *value;
+};
+
+/* How the local processes of a workload are found. */
+enum selector {
+	SELECTOR_NONE = 0, /* not on this node */
+	SELECTOR_NETNS, /* path of a network namespace of its own */
+	SELECTOR_CGROUP, /* path below the root of cgroup2, from '/'; descendants belong to it */
+	SELECTOR_SYSTEMD, /* name of a unit: the cgroup of that name */
+};
+
+/* ADDRESS/LENGTH; the bits behind the length are zero. IPv4 counts from 96. */
+struct cidr {
+	struct addr16 ip;
+	unsigned bits; /* 0 to 128 */
+};
+
+/* Traffic that is left alone: to these destination ports, or with these remote addresses. */
+struct exclusion {
+	const uint16_t *ports; /* host order, ascending, each once */
+	size_t port_count;
+	const struct cidr *cidrs; /* ascending by address and length, each once */
+	size_t cidr_count;
 };
 
 /* A Workload document. */
@@ -51,7 +77,15 @@ struct fleet_workload {
 	const char *spiffe_id; /* spiffe://TD/ns/NS/sa/SA */
 	const struct label *labels; /* sorted by key; spec.labels only */
 	size_t label_count;
-	const char *netns; /* path of its network namespace; NULL: not on this node */
+	enum selector selector;
+	const char *selected; /* what the selector names; NULL: SELECTOR_NONE */
+	bool from_state; /* the selector was kept by `shunt workload add` (state.h) */
+	uint64_t netns_inode; /* which the path led to then; 0: not known */
+	const char *boot_id; /* of the boot in which that held; NULL: not known */
+	const uint16_t *ports; /* declared, host order: its own even if PID 1 listens on them */
+	size_t port_count; /* 0 unless the selector is a cgroup or a unit */
+	bool unavailable_allow; /* narrowest of workload, namespace, mesh; so is `exclude` */
+	struct exclusion exclude;
 	const struct addr16 *addresses; /* the documents' */
 	size_t address_count;
 	uint32_t identity;

@@ -46,6 +46,9 @@ struct workload_document {
 	const char *namespace, *name, *service_account;
 	enum selector selector;
 	const char *selected; /* NULL: SELECTOR_NONE */
+	bool from_state; /* the selector is a kept one */
+	uint64_t netns_inode; /* 0: not said */
+	const char *boot_id; /* NULL: not said */
 	struct label *labels; /* sorted */
 	size_t label_count;
 	struct addr16 *addresses;
@@ -78,6 +81,7 @@ struct load {
 	const struct exclusion *exclude; /* of the mesh; NULL: not said */
 	struct workload_document *workloads, **workload_tail;
 	size_t workload_count;
+	struct workload_document *states, **state_tail; /* kept ones, until they are merged */
 	struct namespace_document *namespaces;
 	size_t namespace_count;
 	struct rule_set *rules, **rule_tail;
@@ -89,6 +93,18 @@ struct load {
 void kind_workload(struct load *l, const struct yaml_node *root);
 void kind_namespace(struct load *l, const struct yaml_node *root);
 void kind_cilium(struct load *l, const struct yaml_node *root);
+void kind_state(struct load *l, const struct yaml_node *root); /* of the state folder */
+/* Lays what is kept over the workloads, once all files are read. */
+void state_merge(struct load *l);
+
+/* ---- workload.c: what kept ones have too ---- */
+
+void workload_selector(struct load *l, struct workload_document *w, const struct yaml_node *n);
+/* NULL stays NULL: no account was given. */
+void workload_account(struct load *l, struct workload_document *w, const struct yaml_node *n);
+void workload_labels(struct load *l, struct workload_document *w, const struct yaml_node *labels);
+/* Of pointers to workload documents, by namespace and name, for qsort. */
+int workload_order(const void *x, const void *y);
 
 /* The fleet part of a snapshot (snapshot.c), with one reference, or NULL. */
 struct fleet *fleet_new(const struct load *l, uint64_t revision);

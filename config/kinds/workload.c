@@ -111,7 +111,7 @@ static const struct selector_form {
 
 #define FORMS (sizeof(forms) / sizeof(forms[0]))
 
-static void read_selector(struct load *l, struct workload_document *w, const struct yaml_node *n)
+void workload_selector(struct load *l, struct workload_document *w, const struct yaml_node *n)
 {
 	const char *s = read_string(l, n);
 	const struct selector_form *f = forms;
@@ -150,7 +150,7 @@ static void read_selectors(struct load *l, struct workload_document *w, const st
 			     NULL);
 		return;
 	}
-	read_selector(l, w, n->first);
+	workload_selector(l, w, n->first);
 }
 
 /* ---- fields ---- */
@@ -204,11 +204,10 @@ static void read_ports(struct load *l, struct workload_document *w, const struct
 	w->port_count = ports_sort(l, w->ports, w->port_count);
 }
 
-static void read_account(struct load *l, struct workload_document *w, const struct yaml_node *n)
+void workload_account(struct load *l, struct workload_document *w, const struct yaml_node *n)
 {
 	const char *s = n == NULL || yaml_is_null(n) ? NULL : read_string(l, n);
 
-	w->service_account = "default";
 	if (s == NULL)
 		return;
 	if (name_valid(s, 63)) /* as long as a label's value, which it becomes */
@@ -232,21 +231,35 @@ static void refuse_made_labels(struct load *l, const struct yaml_node *labels)
 				     NULL);
 }
 
+void workload_labels(struct load *l, struct workload_document *w, const struct yaml_node *labels)
+{
+	if (labels == NULL)
+		return;
+	refuse_made_labels(l, labels);
+	(void)read_labels(l, labels, &w->labels, &w->label_count);
+}
+
+int workload_order(const void *x, const void *y)
+{
+	const struct workload_document *a = *(const struct workload_document *const *)x;
+	const struct workload_document *b = *(const struct workload_document *const *)y;
+	int c = strcmp(a->namespace, b->namespace);
+
+	return c != 0 ? c : strcmp(a->name, b->name);
+}
+
 static void read_spec(struct load *l, struct workload_document *w, const struct yaml_node *spec)
 {
-	const struct yaml_node *labels = yaml_get(spec, "labels");
-
 	schema_check(&l->report, spec, schema_workload_spec);
 	read_addresses(l, w, spec);
 	read_selectors(l, w, yaml_get(spec, "selectors"));
-	read_account(l, w, yaml_get(spec, "serviceAccount"));
+	workload_account(l, w, yaml_get(spec, "serviceAccount"));
+	if (w->service_account == NULL)
+		w->service_account = "default";
 	read_on_unavailable(l, w, spec);
 	read_ports(l, w, yaml_get(spec, "ports"));
 	w->exclude = read_exclusion(l, yaml_get(spec, "exclude"));
-	if (labels != NULL) {
-		refuse_made_labels(l, labels);
-		(void)read_labels(l, labels, &w->labels, &w->label_count);
-	}
+	workload_labels(l, w, yaml_get(spec, "labels"));
 	if (yaml_get(spec, "selectors") == NULL && yaml_get(spec, "address") == NULL &&
 	    yaml_get(spec, "addresses") == NULL)
 		report_error(&l->report, spec->at,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Any bytes as a document (or, after a first byte 'o', as shunt.yaml): config_build never
+ * Any bytes as a document (or, after a first byte 'o', as shunt.yaml, after an 's' as what the
+ * state folder keeps, beside a document of the same name): config_build never
  * crashes, never leaks, says at least one error when it refuses and none when it builds; and
  * what it builds answers requests and fits the kernel's map.
  */
@@ -88,15 +89,20 @@ static void use(const struct snapshot *s)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	bool options = size > 0 && data[0] == 'o';
-	struct document_file file = {.path = "f.yaml",
-				     .text = (const char *)data + options,
-				     .len = size - options,
-				     .options = options};
+	static const char same[] = "apiVersion: shunt.dev/v1\nkind: Workload\n"
+				   "metadata: {name: a}\nspec: {address: 10.0.0.1}\n";
+	bool options = size > 0 && data[0] == 'o', state = size > 0 && data[0] == 's';
+	bool first = options || state;
+	struct document_file files[] = {{.path = "f.yaml",
+					 .text = (const char *)data + first,
+					 .len = size - first,
+					 .options = options,
+					 .state = state},
+					{.path = "a.yaml", .text = same, .len = sizeof(same) - 1}};
 	struct identity_table *t = identity_table_new();
 	struct snapshot s;
 	struct findings f;
-	int err = config_build(&file, 1, t, 1, &s, &f);
+	int err = config_build(files, state ? 2 : 1, t, 1, &s, &f);
 
 	check_findings(&f);
 	require(err == 0 || err == -EINVAL);

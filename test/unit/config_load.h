@@ -31,9 +31,27 @@ static inline struct loaded load_files(const struct document_file *files, size_t
 	return l;
 }
 
+static inline struct document_file document(const char *path, const char *text)
+{
+	return (struct document_file){.path = path, .text = text, .len = strlen(text)};
+}
+
+static inline struct document_file options_file(const char *text)
+{
+	return (struct document_file){
+		.path = "shunt.yaml", .text = text, .len = strlen(text), .options = true};
+}
+
+/* Of the state folder. */
+static inline struct document_file state_file(const char *path, const char *text)
+{
+	return (struct document_file){
+		.path = path, .text = text, .len = strlen(text), .state = true};
+}
+
 static inline struct loaded load(const char *text)
 {
-	struct document_file file = {.path = "conf.d/a.yaml", .text = text, .len = strlen(text)};
+	struct document_file file = document("conf.d/a.yaml", text);
 
 	return load_files(&file, 1);
 }

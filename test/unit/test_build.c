@@ -134,7 +134,7 @@ static void an_identity_keeps_its_number_over_loads(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < 3; i++) {
-		struct document_file f = {"x.yaml", texts[i], strlen(texts[i]), false};
+		struct document_file f = document("x.yaml", texts[i]);
 		struct loaded l = {.identities = t};
 
 		l.err = config_build(&f, 1, t, i, &l.s, &l.f);
@@ -362,8 +362,8 @@ static void what_is_wrong_with_declared_ports_is_said(void **state)
 
 static bool allows(const char *options, const char *text)
 {
-	const struct document_file files[] = {{"shunt.yaml", options, strlen(options), true},
-					      {"conf.d/a.yaml", text, strlen(text), false}};
+	const struct document_file files[] = {options_file(options),
+					      document("conf.d/a.yaml", text)};
 	struct loaded l = load_files(files, 2);
 	bool allow = only(&l)->unavailable_allow;
 
@@ -492,16 +492,17 @@ static void a_network_of_ipv6_does_not_cover_ipv4_unseen(void **state)
 static struct loaded excluding(int ports, int cidrs)
 {
 	char *text = malloc(40 * (size_t)(ports + cidrs) + 100);
-	struct document_file f = {"shunt.yaml", text, 0, true};
+	size_t n = (size_t)sprintf(text, "exclude:\n  ports: [");
+	struct document_file f;
 	struct loaded l;
 
-	f.len = (size_t)sprintf(text, "exclude:\n  ports: [");
 	for (int i = 1; i <= ports; i++)
-		f.len += (size_t)sprintf(text + f.len, "%d, ", i);
-	f.len += (size_t)sprintf(text + f.len, "]\n  cidrs: [");
+		n += (size_t)sprintf(text + n, "%d, ", i);
+	n += (size_t)sprintf(text + n, "]\n  cidrs: [");
 	for (int i = 1; i <= cidrs; i++)
-		f.len += (size_t)sprintf(text + f.len, "10.0.%d.%d, ", i / 256, i % 256);
-	f.len += (size_t)sprintf(text + f.len, "]\n");
+		n += (size_t)sprintf(text + n, "10.0.%d.%d, ", i / 256, i % 256);
+	sprintf(text + n, "]\n");
+	f = options_file(text);
 	l = load_files(&f, 1);
 	free(text);
 	return l;
@@ -525,8 +526,8 @@ static void lists_of_an_exclusion_are_bounded(void **state)
 static void the_exclusion_of_the_workload_is_narrower_than_that_of_the_mesh(void **state)
 {
 	static const char text[] = TWO("address: 10.0.0.1", "address: 10.0.0.2, exclude: {}");
-	const struct document_file files[] = {{"shunt.yaml", "exclude: {ports: [22]}\n", 23, true},
-					      {"conf.d/a.yaml", text, sizeof(text) - 1, false}};
+	const struct document_file files[] = {options_file("exclude: {ports: [22]}\n"),
+					      document("conf.d/a.yaml", text)};
 	struct loaded l = load_files(files, 2);
 
 	(void)state;
@@ -702,8 +703,8 @@ static void the_exclusion_of_the_namespace_lies_between_workload_and_mesh(void *
 						 "metadata: {name: z, namespace: b}\n"
 						 "spec: {address: 10.0.0.1, exclude: {}}\n";
 	static const size_t ports[] = {1, 2, 0, 1}, cidrs[] = {1, 0, 0, 1}; /* a/x b/x b/z c/x */
-	const struct document_file files[] = {{"shunt.yaml", options, sizeof(options) - 1, true},
-					      {"conf.d/a.yaml", text, sizeof(text) - 1, false}};
+	const struct document_file files[] = {options_file(options),
+					      document("conf.d/a.yaml", text)};
 	struct loaded l = load_files(files, 2);
 
 	(void)state;
@@ -950,9 +951,8 @@ static void everything_that_is_wrong_is_said_at_once_in_order(void **state)
 {
 	static const char a[] = "apiVersion: v1\nkind: Service\n---\nkind: X\n---\na: [\n";
 	static const char b[] = "workerz: 2\nslots: 3\n";
-	const struct document_file files[] = {{"shunt.yaml", b, sizeof(b) - 1, true},
-					      {"a.yaml", a, sizeof(a) - 1, false},
-					      {"b.yaml", "x: *y\n", 6, false}};
+	const struct document_file files[] = {options_file(b), document("a.yaml", a),
+					      document("b.yaml", "x: *y\n")};
 	struct loaded l = load_files(files, 3);
 
 	(void)state;
@@ -1018,7 +1018,7 @@ static void no_documents_at_all_are_a_valid_configuration(void **state)
 
 static struct loaded load_options(const char *text)
 {
-	struct document_file f = {"shunt.yaml", text, strlen(text), true};
+	struct document_file f = options_file(text);
 
 	return load_files(&f, 1);
 }
@@ -1166,8 +1166,10 @@ static void every_allocation_may_fail(void **state)
 				"    toPorts: [{ports: [{port: 80, protocol: TCP}], rules: {http: "
 				"[{path: /a.b, "
 				"headers: [X]}]}}]\n  - fromEndpoints: [{}]\n");
-	const struct document_file files[] = {{"shunt.yaml", "workers: 1\n", 11, true},
-					      {"a.yaml", text, sizeof(text) - 1, false}};
+	static const char kept[] = WORKLOAD("kept", "a", "{k: v}") WORKLOAD("shop", "api", "{}");
+	const struct document_file files[] = {options_file("workers: 1\n"),
+					      document("a.yaml", text),
+					      state_file("/s.yaml", kept)};
 	unsigned n;
 
 	(void)state;
@@ -1181,7 +1183,7 @@ static void every_allocation_may_fail(void **state)
 		int err;
 
 		failmalloc_at(n);
-		err = config_build(files, 2, t, 1, &s, &f);
+		err = config_build(files, 3, t, 1, &s, &f);
 		hit = failmalloc_hit();
 		if (err == 0)
 			snapshot_free(&s);
