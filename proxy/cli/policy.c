@@ -42,6 +42,7 @@ struct explain {
 	char *to; /* cut at the colon */
 	bool json, request;
 	struct flow flow;
+	const struct fleet_workload *ends[2]; /* source, destination; NULL: host, world */
 	struct message head;
 	struct field headers[HEADERS_MAX];
 	struct offline *loaded;
@@ -181,7 +182,8 @@ static void say_unknown(const struct fleet *fleet, const char *who)
 	free(names);
 }
 
-static bool find(const struct fleet *fleet, const char *who, uint32_t *identity)
+static bool find(const struct fleet *fleet, const char *who, uint32_t *identity,
+		 const struct fleet_workload **found)
 {
 	const char *slash = strchr(who, '/');
 	const struct fleet_workload *w = NULL;
@@ -201,7 +203,19 @@ static bool find(const struct fleet *fleet, const char *who, uint32_t *identity)
 		return false;
 	}
 	*identity = w->identity;
+	*found = w;
 	return true;
+}
+
+/* The i-th end that leaves connections to this port alone, or NULL. */
+static const char *excludes(const struct explain *x, int i)
+{
+	const struct fleet_workload *w = x->ends[i];
+
+	for (size_t k = 0; w != NULL && k < w->exclude.port_count; k++)
+		if (w->exclude.ports[k] == x->flow.port)
+			return i == 0 ? x->from : x->to;
+	return NULL;
 }
 
 /* ---- answers ---- */
@@ -278,6 +292,30 @@ static const char *verdict_word(const struct decision *d)
 	return d->verdict == VERDICT_DENY ? "denied" : "allowed";
 }
 
+/* What no rule is asked about: said beside the answer that the rules would give. */
+static void print_excluded(const struct explain *x)
+{
+	for (int i = 0; i < 2; i++)
+		if (excludes(x, i) != NULL)
+			printf("port %u is EXCLUDED for %s: what it has to do with this port is "
+			       "left alone\n",
+			       x->flow.port, excludes(x, i));
+}
+
+static void json_excluded(struct text *t, const struct explain *x)
+{
+	const char *lead = ",\"excluded\":[";
+
+	for (int i = 0; i < 2; i++) {
+		if (excludes(x, i) == NULL)
+			continue;
+		text_add(t, lead);
+		text_add_json_string(t, excludes(x, i));
+		lead = ",";
+	}
+	text_add(t, lead[1] == '\0' ? "]" : "");
+}
+
 static void print_json(const struct explain *x, const struct decision *d, bool proxied,
 		       const struct near_miss *near)
 {
@@ -304,6 +342,7 @@ static void print_json(const struct explain *x, const struct decision *d, bool p
 		json_member(&t, "why", near->why);
 		text_add(&t, "}");
 	}
+	json_excluded(&t, x);
 	text_add(&t, "}");
 	puts(text_string(&t));
 	text_free(&t);
@@ -326,6 +365,8 @@ static int answer(const struct explain *x)
 		print_denied(x, &d, &near);
 	else
 		print_allowed(x, &d, proxied);
+	if (!x->json)
+		print_excluded(x);
 	return d.verdict == VERDICT_DENY ? CLI_NO : CLI_OK;
 }
 
@@ -361,7 +402,8 @@ static int run(struct explain *x)
 
 	if (!x->loaded->valid)
 		return invalid(x);
-	if (!find(fleet, x->from, &x->flow.src) || !find(fleet, x->to, &x->flow.dst))
+	if (!find(fleet, x->from, &x->flow.src, &x->ends[0]) ||
+	    !find(fleet, x->to, &x->flow.dst, &x->ends[1]))
 		return CLI_USAGE;
 	x->head.target = x->head.path;
 	x->head.fields = x->headers;

@@ -249,6 +249,15 @@ static void local_workloads_of_every_selector_are_known(void **state)
 	assert_non_null(strstr(out, "4 workloads"));
 	assert_int_equal(run("policy|explain|--config|DIR|--from|ops/cg|--to|shop/unit:80"), 0);
 	assert_int_equal(run("policy|explain|--config|DIR|--from|shop/web|--to|shop/unit:80"), 1);
+	assert_null(strstr(out, "EXCLUDED"));
+	assert_int_equal(run("policy|explain|--config|DIR|--from|ops/cg|--to|shop/unit:22"), 0);
+	assert_non_null(strstr(out, "port 22 is EXCLUDED for ops/cg: what it has to do with this "
+				    "port is left alone\n"));
+	assert_int_equal(run("policy|explain|--config|DIR|--from|world|--to|ops/cg:22|-o|json"), 0);
+	assert_non_null(strstr(out, ",\"excluded\":[\"ops/cg\"]}"));
+	assert_int_equal(run("policy|explain|--config|DIR|--from|ops/cg|--to|ops/cg:22|-o|json"),
+			 0);
+	assert_non_null(strstr(out, ",\"excluded\":[\"ops/cg\",\"ops/cg\"]}"));
 	put("15-more.yaml", "");
 }
 
