@@ -270,8 +270,11 @@ static void what_was_removed_is_gone(void **state)
 	assert_int_equal(state_remove(dir, "shop", "api-1", &error), -ENOENT);
 	assert_string_equal(error, "shop/api-1: no such workload is kept");
 	free(error);
-	assert_int_equal(state_remove(dir, "..", "/../layout", &error), -ENOENT);
+	write_file("x.yaml", "");
+	mkdir(in("workloads/a_"), 0700);
+	assert_int_equal(state_remove(dir, "a", "/../../x", &error), -ENOENT);
 	free(error);
+	assert_int_equal(access(in("x.yaml"), F_OK), 0);
 	l = load_kept(NULL);
 	assert_int_equal(l.s.fleet->workload_count, 1);
 	(void)named(&l, "shop", "b");
@@ -332,6 +335,26 @@ static void what_could_not_be_read_again_is_not_kept(void **state)
 	w = full;
 	w.service_account = "Big";
 	refused(w, "'Big' is not the name of a service account");
+}
+
+static void a_name_too_long_for_a_file_is_refused(void **state)
+{
+	static char name[254], namespace[64];
+	struct state_workload w = full;
+	char *error;
+
+	(void)state;
+	opened();
+	memset(name, 'n', sizeof(name) - 1);
+	memset(namespace, 's', sizeof(namespace) - 1);
+	w.name = name;
+	w.namespace = namespace;
+	assert_int_equal(state_put(dir, &w, &error), -ENAMETOOLONG);
+	assert_non_null(strstr(error, "File name too long"));
+	free(error);
+	w.namespace = "s";
+	w.name = name + 10;
+	put(&w);
 }
 
 static void what_a_crash_left_behind_is_passed_over(void **state)
@@ -592,6 +615,7 @@ int main(void)
 		T(a_second_put_replaces_the_first),
 		T(what_was_removed_is_gone),
 		T(what_could_not_be_read_again_is_not_kept),
+		T(a_name_too_long_for_a_file_is_refused),
 		T(what_a_crash_left_behind_is_passed_over),
 		T(the_kept_selector_replaces_that_of_the_document),
 		T(a_workload_without_a_selector_gets_the_kept_one),
