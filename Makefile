@@ -101,9 +101,13 @@ $(B)/shuntd: $(B)/proxy/main.o $(ARCHIVES) $(B)/bpf/loader.o $(LLHTTP_OBJS)
 	$(Q)$(CC) $(LDFLAGS) $< $(B)/libproxy.a $(B)/bpf/loader.o $(B)/libpure.a \
 		$(LLHTTP_OBJS) $(LIBS) -o $@
 
-$(B)/shunt: $(CLI_OBJS) $(ARCHIVES) $(B)/bpf/loader.o $(LLHTTP_OBJS)
+$(B)/libcli.a: $(CLI_OBJS)
+	$(SAY) AR $@
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+$(B)/shunt: $(B)/proxy/cli/main.o $(B)/libcli.a $(ARCHIVES) $(B)/bpf/loader.o $(LLHTTP_OBJS)
 	$(SAY) LD $@
-	$(Q)$(CC) $(LDFLAGS) $(CLI_OBJS) $(B)/libproxy.a $(B)/bpf/loader.o $(B)/libpure.a \
+	$(Q)$(CC) $(LDFLAGS) $< $(B)/libcli.a $(B)/libproxy.a $(B)/bpf/loader.o $(B)/libpure.a \
 		$(LLHTTP_OBJS) $(LIBS) -o $@
 
 # ---- man pages ----
@@ -134,11 +138,11 @@ UNIT_HELPERS := $(filter-out $(UNIT_SRCS),$(wildcard test/unit/*.c))
 WRAP := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
 
 .SECONDARY:
-$(B)/test/unit/test_%: $(B)/test/unit/test_%.o $(call objects,$(UNIT_HELPERS)) $(ARCHIVES) \
-		$(LLHTTP_OBJS)
+$(B)/test/unit/test_%: $(B)/test/unit/test_%.o $(call objects,$(UNIT_HELPERS)) $(B)/libcli.a \
+		$(ARCHIVES) $(LLHTTP_OBJS)
 	$(SAY) LD $@
 	$(Q)$(CC) $(LDFLAGS) $(if $(shell grep -l failmalloc test/unit/test_$*.c),$(WRAP) \
-		$(call objects,test/unit/failmalloc.c)) $< $(ARCHIVES) $(B)/libpure.a \
+		$(call objects,test/unit/failmalloc.c)) $< $(B)/libcli.a $(ARCHIVES) $(B)/libpure.a \
 		$(LLHTTP_OBJS) $(LIBS) -lcmocka -o $@
 
 CORPORA := http1 opaque config

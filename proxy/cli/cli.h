@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The command `shunt`: one file per verb, one table of verbs (main.c), and the few things
- * that all verbs share. Verbs print to stdout, complaints go to stderr; the exit status is
- * what a script asks for.
+ * that all verbs share (cli.c). Verbs print to stdout, complaints go to stderr; the exit
+ * status is what a script asks for.
  */
 #ifndef SHUNT_CLI_H
 #define SHUNT_CLI_H
@@ -56,8 +56,10 @@ enum cli_colour {
 	CLI_RED,
 	CLI_DIM,
 };
-/* The sequence that switches to it; "" unless stdout is a terminal and NO_COLOR is unset. */
+/* The sequence that switches to it; "" unless stdout (or `out`) is a terminal and NO_COLOR is
+ * unset. */
 const char *cli_colour(enum cli_colour colour);
+const char *cli_colour_on(FILE *out, enum cli_colour colour);
 
 /* A copy that cannot move a terminal's cursor: control characters become '?', and a text of
  * more than `most` characters is cut. Strings in records come from peers. free() it; exits
@@ -68,6 +70,20 @@ char *cli_safe(const char *text, size_t most);
 size_t cli_width(const char *text);
 /* Prints `text` and spaces up to `width`; no spaces when `last`. */
 void cli_cell(FILE *out, const char *text, size_t width, bool last);
+
+/* A table on stdout: set `columns` (at least 1), add cell by cell, row by row, headings first. */
+struct cli_table {
+	size_t columns;
+	struct cli_table_cell {
+		char *text;
+		enum cli_colour colour;
+	} * cells;
+	size_t count, room;
+};
+/* `text` is safe to print (cli_safe) and the table's from now on. */
+void cli_table_add(struct cli_table *t, enum cli_colour colour, char *text);
+/* Prints it, each column as wide as its widest cell, and empties it. */
+void cli_table_print(struct cli_table *t);
 
 /* malloc() for a command: says so and exits when memory is short. */
 void *cli_alloc(size_t size);

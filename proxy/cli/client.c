@@ -150,6 +150,22 @@ int client_ask(const char *method, const char *target, unsigned seconds, struct 
 	return 0;
 }
 
+int client_json(const char *method, const char *target, unsigned seconds, const char *member,
+		struct client_answer *out, cJSON **json)
+{
+	int err = client_ask(method, target, seconds, out), status = CLI_OK;
+
+	if (err < 0)
+		return client_complain(err);
+	*json = cJSON_Parse(out->body.p);
+	if (cJSON_GetObjectItemCaseSensitive(*json, member) == NULL) {
+		status = client_refused(out);
+		cJSON_Delete(*json);
+		text_free(&out->body);
+	}
+	return status;
+}
+
 static bool take_lines(struct sink *s, struct slice data)
 {
 	const char *newline;
@@ -212,4 +228,45 @@ int client_refused(const struct client_answer *answer)
 		text);
 	free(text);
 	return CLI_UNREACHABLE;
+}
+
+/* --- what answers hold --- */
+
+const char *client_string(const cJSON *object, const char *key)
+{
+	const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
+
+	return cJSON_IsString(item) ? item->valuestring : "";
+}
+
+static unsigned number_of(const cJSON *object, const char *key)
+{
+	const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
+
+	return cJSON_IsNumber(item) && item->valueint > 0 ? (unsigned)item->valueint : 0;
+}
+
+static void print_finding(FILE *out, const cJSON *finding)
+{
+	bool error = strcmp(client_string(finding, "level"), "error") == 0;
+	char *file = cli_safe(client_string(finding, "file"), 500);
+	char *text = cli_safe(client_string(finding, "text"), 1000);
+	char *excerpt = cli_safe(client_string(finding, "excerpt"), 500);
+
+	fprintf(out, "%s:%u:%u: %s%s%s: %s\n", file, number_of(finding, "line"),
+		number_of(finding, "column"), cli_colour_on(out, error ? CLI_RED : CLI_YELLOW),
+		error ? "error" : "warning", cli_colour_on(out, CLI_PLAIN), text);
+	if (*excerpt != '\0')
+		fprintf(out, "    %s\n", excerpt);
+	free(file);
+	free(text);
+	free(excerpt);
+}
+
+void client_print_findings(FILE *out, const cJSON *findings)
+{
+	const cJSON *finding;
+
+	cJSON_ArrayForEach(finding, findings)
+		print_finding(out, finding);
 }

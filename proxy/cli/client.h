@@ -5,7 +5,9 @@
 #ifndef SHUNT_CLIENT_H
 #define SHUNT_CLIENT_H
 
+#include <cjson/cJSON.h>
 #include <stdbool.h>
+#include <stdio.h>
 
 #include "config/text.h"
 
@@ -19,6 +21,12 @@ struct client_answer {
 __attribute__((warn_unused_result)) int client_ask(const char *method, const char *target,
 						   unsigned seconds, struct client_answer *out);
 
+/* The same for an answer that is a JSON object which has `member`: CLI_OK with both set
+ * (text_free(), cJSON_Delete()), or CLI_UNREACHABLE, and then it has said why. */
+__attribute__((warn_unused_result)) int client_json(const char *method, const char *target,
+						    unsigned seconds, const char *member,
+						    struct client_answer *out, cJSON **json);
+
 /* The same for an answer that is lines and may not end: gives each, without its newline and
  * ended by NUL, to `line` until that returns false (then 0) or the answer ends. */
 __attribute__((warn_unused_result)) int client_lines(const char *target, unsigned seconds,
@@ -28,6 +36,13 @@ __attribute__((warn_unused_result)) int client_lines(const char *target, unsigne
 /* Says on stderr what came of it and what to do. Both return CLI_UNREACHABLE. */
 int client_complain(int err);
 int client_refused(const struct client_answer *answer);
+
+/* A member of an answer; "" when it is missing or no string. Not yet safe to print. */
+const char *client_string(const cJSON *object, const char *key);
+
+/* Each finding of the array (may be NULL) as file:line:column: level: text, and below it the
+ * line that is meant. */
+void client_print_findings(FILE *out, const cJSON *findings);
 
 /* Does this error mean that no daemon is there? */
 bool client_nobody(int err);

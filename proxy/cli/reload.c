@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* shunt reload */
-#include <cjson/cJSON.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,38 +15,6 @@ static void print_help(void)
 	       "Examples:\n"
 	       "  shunt reload\n"
 	       "  shunt config validate /etc/shunt && shunt reload\n");
-}
-
-static const char *string_of(const cJSON *object, const char *key)
-{
-	const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
-
-	return cJSON_IsString(item) ? item->valuestring : "";
-}
-
-static unsigned number_of(const cJSON *object, const char *key)
-{
-	const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
-
-	return cJSON_IsNumber(item) && item->valuedouble > 0 ? (unsigned)item->valuedouble : 0;
-}
-
-/* file:line:column: level: text, and below it the line that is meant. */
-static void print_finding(const cJSON *finding)
-{
-	bool error = strcmp(string_of(finding, "level"), "error") == 0;
-	char *file = cli_safe(string_of(finding, "file"), 500);
-	char *text = cli_safe(string_of(finding, "text"), 1000);
-	char *excerpt = cli_safe(string_of(finding, "excerpt"), 500);
-
-	printf("%s:%u:%u: %s%s%s: %s\n", file, number_of(finding, "line"),
-	       number_of(finding, "column"), cli_colour(error ? CLI_RED : CLI_YELLOW),
-	       error ? "error" : "warning", cli_colour(CLI_PLAIN), text);
-	if (*excerpt != '\0')
-		printf("    %s\n", excerpt);
-	free(file);
-	free(text);
-	free(excerpt);
 }
 
 static void print_changes(const cJSON *changes)
@@ -78,18 +45,16 @@ static int print_outcome(const cJSON *json)
 	bool ok = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(json, "ok"));
 	const cJSON *changes = cJSON_GetObjectItemCaseSensitive(json, "changes");
 	bool partly = !ok && cJSON_GetArraySize(changes) > 0;
-	const cJSON *finding;
 
-	cJSON_ArrayForEach(finding, cJSON_GetObjectItemCaseSensitive(json, "findings"))
-		print_finding(finding);
+	client_print_findings(stdout, cJSON_GetObjectItemCaseSensitive(json, "findings"));
 	if (ok || partly)
 		print_changes(changes);
 	if (partly)
 		printf("in force, but not everything could be applied (%s); see the log, it is "
 		       "tried again every few seconds\n",
-		       string_of(json, "error"));
+		       client_string(json, "error"));
 	else if (!ok)
-		print_refusal(string_of(json, "error"));
+		print_refusal(client_string(json, "error"));
 	return ok ? CLI_OK : CLI_NO;
 }
 
@@ -97,15 +62,12 @@ static int reload(bool as_json)
 {
 	struct client_answer answer;
 	cJSON *json;
-	int status, err;
+	int status;
 
-	err = client_ask("POST", "/reload", 60, &answer);
-	if (err < 0)
-		return client_complain(err);
-	json = cJSON_Parse(answer.body.p);
-	if (!cJSON_IsBool(cJSON_GetObjectItemCaseSensitive(json, "ok"))) {
-		status = client_refused(&answer);
-	} else if (as_json) {
+	status = client_json("POST", "/reload", 60, "ok", &answer, &json);
+	if (status != CLI_OK)
+		return status;
+	if (as_json) {
 		fputs(answer.body.p, stdout); /* it ends with a newline */
 		status = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(json, "ok")) ? CLI_OK
 										    : CLI_NO;

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* shunt status */
-#include <cjson/cJSON.h>
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,13 +33,6 @@ static void print_help(void)
 	       "  shunt status --wait=10 && run-the-tests\n"
 	       "  shunt status -o json | jq '.workloads[].name'\n",
 	       WAIT_DEFAULT);
-}
-
-static const char *string_of(const cJSON *object, const char *key)
-{
-	const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
-
-	return cJSON_IsString(item) ? item->valuestring : "";
 }
 
 /* --- subsystems --- */
@@ -82,18 +74,18 @@ static void print_subsystems(const cJSON *list)
 	size_t width = 0;
 
 	cJSON_ArrayForEach(item, list) {
-		size_t own = cli_width(string_of(item, "name"));
+		size_t own = cli_width(client_string(item, "name"));
 
 		width = own > width ? own : width;
 	}
 	cJSON_ArrayForEach(item, list) {
-		char *name = cli_safe(string_of(item, "name"), CELL_MOST);
-		char *text = cli_safe(string_of(item, "text"), 500);
+		char *name = cli_safe(client_string(item, "name"), CELL_MOST);
+		char *text = cli_safe(client_string(item, "text"), 500);
 
-		print_mark(string_of(item, "state"));
+		print_mark(client_string(item, "state"));
 		cli_cell(stdout, name, width, false);
 		printf("%s\n", text);
-		print_hint(string_of(item, "hint"));
+		print_hint(client_string(item, "hint"));
 		free(name);
 		free(text);
 	}
@@ -107,7 +99,7 @@ static bool has_failed(const cJSON *json)
 	if (cJSON_GetArraySize(list) == 0)
 		return true;
 	cJSON_ArrayForEach(item, list) {
-		const char *state = string_of(item, "state");
+		const char *state = client_string(item, "state");
 
 		if (strcmp(state, "ok") != 0 && strcmp(state, "warn") != 0)
 			return true;
@@ -171,51 +163,30 @@ static size_t table_keys(const cJSON *rows, const char **keys)
 	return n;
 }
 
-static size_t column_width(const cJSON *rows, const char *key)
-{
-	size_t width = cli_width(key);
-	const cJSON *row;
-
-	cJSON_ArrayForEach(row, rows) {
-		char *text = cell_text(cJSON_GetObjectItemCaseSensitive(row, key));
-		size_t own = cli_width(text);
-
-		width = own > width ? own : width;
-		free(text);
-	}
-	return width;
-}
-
-static void print_upper(const char *key, size_t width, bool last)
+static char *upper(const char *key)
 {
 	char *text = cli_safe(key, CELL_MOST);
 
 	for (char *p = text; *p != '\0'; p++)
 		*p = (char)toupper((unsigned char)*p);
-	cli_cell(stdout, text, width, last);
-	free(text);
+	return text;
 }
 
 static void print_table(const cJSON *rows)
 {
 	const char *keys[COLUMNS_MOST];
-	size_t width[COLUMNS_MOST], n = table_keys(rows, keys);
+	struct cli_table table = {.columns = table_keys(rows, keys)};
 	const cJSON *row;
 
-	for (size_t i = 0; i < n; i++) {
-		width[i] = column_width(rows, keys[i]);
-		print_upper(keys[i], width[i], i + 1 == n);
-	}
-	putchar('\n');
-	cJSON_ArrayForEach(row, rows) {
-		for (size_t i = 0; i < n; i++) {
-			char *text = cell_text(cJSON_GetObjectItemCaseSensitive(row, keys[i]));
-
-			cli_cell(stdout, text, width[i], i + 1 == n);
-			free(text);
-		}
-		putchar('\n');
-	}
+	if (table.columns == 0)
+		return;
+	for (size_t i = 0; i < table.columns; i++)
+		cli_table_add(&table, CLI_PLAIN, upper(keys[i]));
+	cJSON_ArrayForEach(row, rows)
+		for (size_t i = 0; i < table.columns; i++)
+			cli_table_add(&table, CLI_PLAIN,
+				      cell_text(cJSON_GetObjectItemCaseSensitive(row, keys[i])));
+	cli_table_print(&table);
 }
 
 static void print_lists(const cJSON *json)

@@ -14,45 +14,22 @@
 #include <cmocka.h>
 
 #include "proxy/cli/offline.h"
+#include "test/unit/cli_run.h"
 
 static char dir[64];
-static char out[65536], err[65536];
 
-static void slurp(FILE *f, char *to, size_t size)
-{
-	size_t n;
-
-	rewind(f);
-	n = fread(to, 1, size - 1, f);
-	to[n] = '\0';
-	fclose(f);
-}
-
-/* Runs a verb with both streams kept. The words of `line` are parted by '|'. */
+/* The words of `line` are parted by '|'; DIR is the folder of this test. */
 static int run(const char *line)
 {
-	char copy[1024], *argv[32], *word, *rest = copy;
-	int argc = 0, status, keep_out = dup(1), keep_err = dup(2);
-	FILE *o = tmpfile(), *e = tmpfile();
+	char copy[1024], *argv[128];
+	int argc;
 
 	snprintf(copy, sizeof(copy), "%s", line);
-	while ((word = strsep(&rest, "|")) != NULL)
-		argv[argc++] = strcmp(word, "DIR") == 0 ? dir : word;
-	argv[argc] = NULL;
-	fflush(stdout);
-	fflush(stderr);
-	dup2(fileno(o), 1);
-	dup2(fileno(e), 2);
-	status = strcmp(argv[0], "config") == 0 ? cli_config(argc, argv) : cli_policy(argc, argv);
-	fflush(stdout);
-	fflush(stderr);
-	dup2(keep_out, 1);
-	dup2(keep_err, 2);
-	close(keep_out);
-	close(keep_err);
-	slurp(o, out, sizeof(out));
-	slurp(e, err, sizeof(err));
-	return status;
+	argc = cli_words(copy, argv);
+	for (int i = 0; i < argc; i++)
+		if (strcmp(argv[i], "DIR") == 0)
+			argv[i] = dir;
+	return cli_run(strcmp(argv[0], "config") == 0 ? cli_config : cli_policy, argc, argv);
 }
 
 static void put(const char *name, const char *text)
