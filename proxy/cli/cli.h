@@ -27,6 +27,7 @@ int cli_policy(int argc, char **argv);
 int cli_reload(int argc, char **argv);
 int cli_status(int argc, char **argv);
 int cli_version(int argc, char **argv);
+int cli_workload(int argc, char **argv);
 
 /* Options that say which daemon is meant: before the verb or behind it. Verbs that ask a
  * daemon list them with their own and give every option to cli_common() first: true when it

@@ -199,6 +199,33 @@ int client_lines(const char *target, unsigned seconds, bool (*line)(void *arg, c
 	return err;
 }
 
+/* Unreserved in RFC 3986, and the two of the others that a query may hold and a selector
+ * (netns:/run/netns/api) is read by. */
+static bool stays(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+	       (c != '\0' && strchr("-._~:/", c) != NULL);
+}
+
+void client_query(struct text *target, const char *key, const char *value)
+{
+	static const char hex[] = "0123456789ABCDEF";
+	bool first = strchr(text_string(target), '?') == NULL;
+
+	text_adds(target, first ? "?" : "&", key, "=", NULL);
+	for (; *value != '\0'; value++) {
+		unsigned char c = (unsigned char)*value;
+
+		if (stays(*value)) {
+			text_add_char(target, *value);
+			continue;
+		}
+		text_add_char(target, '%');
+		text_add_char(target, hex[c >> 4]);
+		text_add_char(target, hex[c & 15]);
+	}
+}
+
 bool client_nobody(int err)
 {
 	return err == -ENOENT || err == -ECONNREFUSED;

@@ -33,6 +33,9 @@ __attribute__((warn_unused_result)) int client_lines(const char *target, unsigne
 						     bool (*line)(void *arg, const char *text),
 						     void *arg, unsigned *status);
 
+/* Adds KEY=VALUE to the query of a target, percent-encoded; '?' or '&' before it. */
+void client_query(struct text *target, const char *key, const char *value);
+
 /* Says on stderr what came of it and what to do. Both return CLI_UNREACHABLE. */
 int client_complain(int err);
 int client_refused(const struct client_answer *answer);

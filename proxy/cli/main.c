@@ -15,6 +15,7 @@ static const struct verb {
 	{"config", cli_config, "check configuration files without a daemon"},
 	{"policy", cli_policy, "explain what policy says, and why, without a daemon"},
 	{"reload", cli_reload, "read the configuration again; prints what changed"},
+	{"workload", cli_workload, "add, remove, bypass or list what is captured"},
 	{"detach", cli_detach, "release everything from the kernel"},
 	{"version", cli_version, "versions of the command and of the daemon"},
 };
