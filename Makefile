@@ -64,8 +64,8 @@ include config/Makefile.inc
 
 PURE_SRCS := $(CODEC_SRCS) $(CONFIG_PURE_SRCS) $(POLICY_PURE_SRCS) proxy/record.c
 PROXY_SRCS := $(addprefix proxy/,access_log.c addr.c admin.c cgroup.c conn.c control.c deadline.c \
-	enroll.c exchange.c identity.c io.c listener.c log.c metrics.c netns.c origdst.c \
-	recorder.c ring.c slab.c status.c upstream.c worker.c) $(CONFIG_SRCS)
+	enroll.c exchange.c exclusions.c identity.c io.c listener.c log.c member.c metrics.c netns.c notify.c origdst.c \
+	recorder.c ring.c slab.c status.c upstream.c worker.c workloads.c) $(CONFIG_SRCS)
 
 objects = $(patsubst %.cc,$(B)/%.o,$(patsubst %.c,$(B)/%.o,$(1)))
 PURE_OBJS := $(call objects,$(PURE_SRCS))

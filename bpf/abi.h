@@ -20,11 +20,12 @@
 
 #include "reason.h"
 
-#define ABI_LAYOUT "v1"
+#define ABI_LAYOUT "v2"
 
 /* Addresses of the daemon's own (interception by address, never by mark):
  * an egress slot is dialled as 127.64.0.0/10 or SLOT6_PREFIX::7f40:0/106, port EGRESS_PORT;
  * the daemon dials applications from 127.128.0.0/10 or SLOT6_PREFIX::7f80:0/106. */
+#define MESH_PORT 15008 /* mutual TLS between nodes; who listens there is another mesh */
 #define EGRESS_PORT 15001 /* host order; nothing is bound to it, sk_lookup steers */
 #define EGRESS_NET4 0x7f400000U /* host order, /10 */
 #define DIAL_NET4 0x7f800000U /* host order, /10 */
@@ -40,6 +41,7 @@
 #define ADDRESSES_MAX 65536U
 #define POLICY_MAX 65536U
 #define PORTS_MAX 65536U
+#define EXCLUSIONS_MAX 65536U /* ports, and CIDRs, of all sets together */
 #define EVENTS_BYTES (1U << 18)
 #define COMM_LEN 16
 
@@ -86,30 +88,54 @@ enum listener_kind {
 enum {
 	WORKLOAD_EGRESS = 1, /* its connect() is judged */
 	WORKLOAD_INGRESS = 2, /* what arrives for it is judged */
-	WORKLOAD_REGISTRY_COMPLETE = 4, /* a miss in `ports` means: nobody listens */
+	WORKLOAD_AWAY_ALLOW = 4, /* onUnavailable: allow */
 };
 
-/* A local workload. Map `workloads`, by netns cookie. */
+/* Where a workload is: a place, one number for both kinds. Map `places`: place -> index. */
+#define PLACE_CGROUP (1ULL << 63) /* | cgroup id: in the host's namespace, descendants too */
+/* else: cookie of a network namespace of its own */
+
+/* A local workload. Map `workloads`, an array by index that the daemon maps: it changes fields
+ * in place, one word at a time, so that both directions meet a change at the same moment. */
 struct workload {
-	__u32 index; /* below WORKLOADS_MAX; place of its listeners */
+	__u64 place; /* 0: nobody has this index */
+	__u32 index;
 	__u32 generation; /* raised when the index is given to another workload */
 	__u32 identity;
 	__u32 flags;
-	struct addr16 ip4; /* own addresses; all zero where it has none */
+	struct addr16 ip4; /* own addresses, the first of each family; zero where it has none */
 	struct addr16 ip6;
-	__u64 event_stamp; /* ns: event tokens are spent up to here; written by the programs */
-	__u64 pad;
+	__u64 bypass_until; /* ns, CLOCK_MONOTONIC: not judged before that */
+	__u32 exclusion; /* set of `exclude_ports` and `exclude_cidrs`; 0: none */
+	__u32 registry_epoch; /* of the last walk of its namespace that was whole */
+	__u64 registry_seen; /* globals.registry_overflow + 1 when that walk began; 0: none was */
+	/* written by the programs */
+	__u64 event_stamp; /* ns: event tokens are spent up to here */
+	__u64 suppressed; /* events left out since load: the daemon's metric */
+	__u32 suppressed_since; /* the same, since its last event */
+	__u32 slots_used; /* counted up by connect(), down by whoever frees a slot */
 };
 
 /* Who holds an address. Map `addresses`, by struct addr16. */
 struct address {
 	__u32 identity;
-	__u32 flags; /* ADDRESS_LOCAL: a local workload's, so its ingress is judged at connect() */
-	__u64 netns; /* cookie of that workload's namespace */
+	__u32 index; /* of the local workload that holds it: its ingress is judged at connect() */
+	__u64 netns; /* cookie of that workload's namespace, or of the host's; 0: neither */
 };
-enum {
-	ADDRESS_LOCAL = 1,
+#define ADDRESS_NOT_LOCAL 0xffffffffU
+
+/* Traffic that is left alone, by set: destination ports, and remote addresses. */
+struct exclude_port {
+	__u32 set;
+	__u16 port; /* network order */
+	__u16 pad;
 };
+struct exclude_cidr {
+	__u32 prefix; /* bits that count, those of `set` included */
+	__u32 set;
+	struct addr16 ip;
+};
+#define EXCLUDE_SET_BITS 32U
 
 /* Map `policy`: the first of these keys that is present decides:
  * (peer, port) (peer, 0) (ANY, port) (ANY, 0); none present: VERDICT_DIRECT, rule 0.
@@ -149,7 +175,8 @@ struct slot {
 	__u32 identity; /* of the source */
 	__u64 revision;
 	char comm[COMM_LEN];
-	__u8 pad[24];
+	__u32 peer; /* index of the local workload it goes to, or ADDRESS_NOT_LOCAL */
+	__u8 pad[20];
 };
 
 /* The place of slot number `n` (of an address: its low 22 bits) in the array. Neighbours in
@@ -168,7 +195,9 @@ struct dial {
 	__u64 pad[4];
 };
 
-/* Map `ports`, the registry of listening ports: kept by sockops. */
+/* Map `ports`, the registry of listening ports. sockops counts what begins and ends to listen
+ * (`live`); a walk over the sockets of a namespace finds what was there before (`walked`). An
+ * entry that is neither is nobody's. */
 struct port_key {
 	__u64 netns;
 	struct addr16 ip; /* all zero: wildcard */
@@ -176,8 +205,9 @@ struct port_key {
 	__u16 pad[3];
 };
 struct port {
-	__u32 count;
-	__u32 pad;
+	__u32 live;
+	__u32 walked; /* epoch of the last walk that found one sockops does not know; 0: none */
+	__u64 owner; /* place of the host workload whose socket listens; 0: none */
 };
 
 /* One record of the ring buffer `events`: a connection that the kernel denied. */
@@ -196,43 +226,49 @@ struct event {
 	__u32 errno_value; /* what connect() returns; ECONNREFUSED by RST at sk_lookup */
 	__u32 pid; /* 0 at sk_lookup */
 	__u32 suppressed; /* events of this workload left out since its last one */
+	__u32 workload; /* index of the one that met the verdict */
 	__u8 direction; /* enum direction */
-	__u8 pad[3];
+	__u8 pad[7];
 	char comm[COMM_LEN];
 };
 
 /* Map `counters`: per CPU, by enum reason: connections the kernel refused, logged or not. */
 
-/* Map `suppressed`, by workload index. */
-struct suppressed {
-	__u32 since; /* events left out since its last one */
-	__u32 pad;
-	__u64 total; /* since load: the daemon's metric */
-};
+/* Map `owners`, by port in network order: declared ports of host workloads, as places. They
+ * count before the registry: socket-activated units are listened for by PID 1. */
 
 /* Map `globals`, one element, mapped by the daemon. */
 struct globals {
 	__u64 self_cgroup; /* the daemon's own cgroup, exempt from every hook */
+	__u64 host_netns; /* cookie of the namespace that host workloads live in: the daemon's */
 	__u64 revision; /* policy revision that `policy` holds */
 	__u64 event_rate; /* events per second and workload, also the burst */
 	__u64 captured; /* connections given a slot */
 	__u64 steered; /* connections given to an ingress listener */
+	__u64 registry_overflow; /* insertions into `ports` that failed: walks of before are void */
+	__u64 walk_netns; /* the walk of the registry that runs: its namespace */
+	__u32 walk_epoch; /* ... and number, never the same twice */
+	__u32 walk_failed; /* listeners it could not enter */
 	__u32 next_slot;
-	__u32 registry_overflow; /* insertions into `ports` that failed; not 0: no miss counts */
+	__u32 slot_mask; /* slots - 1 */
+	__u32 slot_quota; /* slots one workload may hold */
+	__u32 host_workloads; /* how many there are */
 	__u32 policy_changes; /* odd while one entry of `policy` changes: see lib/verdict.h */
 	__u32 pad;
 };
 
 ABI_ASSERT(sizeof(struct addr16) == 16, "addr16");
 ABI_ASSERT(sizeof(struct endpoint) == 20, "endpoint");
-ABI_ASSERT(sizeof(struct workload) == 64, "workload");
+ABI_ASSERT(sizeof(struct workload) == 104, "workload");
 ABI_ASSERT(sizeof(struct address) == 16, "address");
 ABI_ASSERT(sizeof(struct policy_key) == 12, "policy_key");
 ABI_ASSERT(sizeof(struct slot) == 128, "slot");
 ABI_ASSERT(sizeof(struct dial) == 64, "dial");
+ABI_ASSERT(sizeof(struct exclude_port) == 8, "exclude_port");
+ABI_ASSERT(sizeof(struct exclude_cidr) == 24, "exclude_cidr");
 ABI_ASSERT(sizeof(struct port_key) == 32, "port_key");
-ABI_ASSERT(sizeof(struct event) == 128, "event");
-ABI_ASSERT(sizeof(struct suppressed) == 16, "suppressed");
-ABI_ASSERT(sizeof(struct globals) == 56, "globals");
+ABI_ASSERT(sizeof(struct port) == 16, "port");
+ABI_ASSERT(sizeof(struct event) == 136, "event");
+ABI_ASSERT(sizeof(struct globals) == 96, "globals");
 
 #endif

@@ -12,6 +12,7 @@
 #include "lib/event.h"
 #include "lib/maps.h"
 #include "lib/verdict.h"
+#include "lib/workload.h"
 
 #define AF_INET 2
 #define AF_INET6 10
@@ -21,10 +22,9 @@
 #define ECONNREFUSED 111
 
 #define SLOT_TRIES 8
+#define CGROUP_DEPTH 24 /* levels below the root that a host workload is looked for */
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
-
-const volatile __u32 slot_mask = SLOTS_DEFAULT - 1; /* set by the loader */
 
 enum answer {
 	ANSWER_REFUSE = 0, /* the first two are what the kernel takes */
@@ -40,6 +40,7 @@ struct call {
 	struct workload *workload;
 	struct globals *globals;
 	__u32 identity; /* of the destination */
+	__u32 peer; /* index of the local workload that is the destination */
 	struct judgement judgement;
 };
 
@@ -49,7 +50,7 @@ static __always_inline struct slot *slot_take(struct globals *g, __u32 *addr)
 {
 	for (int tries = 0; tries < SLOT_TRIES; tries++) {
 		__u32 n = __sync_fetch_and_add(&g->next_slot, 1);
-		__u32 i = SLOT_PLACE(n, slot_mask + 1);
+		__u32 i = SLOT_PLACE(n, g->slot_mask + 1);
 		struct slot *s = bpf_map_lookup_elem(&slots, &i);
 
 		if (s != NULL &&
@@ -63,13 +64,9 @@ static __always_inline struct slot *slot_take(struct globals *g, __u32 *addr)
 
 /* Records before the caller rewrites: a connection whose destination was not saved is refused,
  * never misrouted. */
-static __always_inline enum reason capture(struct bpf_sock_addr *ctx, const struct call *c,
-					   __u32 *addr)
+static __always_inline void slot_write(struct slot *s, struct bpf_sock_addr *ctx,
+				       const struct call *c, __u32 addr)
 {
-	struct slot *s = slot_take(c->globals, addr);
-
-	if (s == NULL)
-		return REASON_SLOTS_FULL;
 	/* getpeername() still believes the old address of a freed slot: take that away first. */
 	*(volatile __u32 *)&s->addr = 0;
 	s->cookie = bpf_get_socket_cookie(ctx);
@@ -83,8 +80,29 @@ static __always_inline enum reason capture(struct bpf_sock_addr *ctx, const stru
 	s->pid = bpf_get_current_pid_tgid() >> 32;
 	s->identity = c->workload->identity;
 	s->revision = c->globals->revision;
+	s->peer = c->peer;
 	bpf_get_current_comm(s->comm, sizeof s->comm);
-	__sync_lock_test_and_set(&s->addr, *addr); /* last, and a full barrier */
+	__sync_lock_test_and_set(&s->addr, addr); /* last, and a full barrier */
+}
+
+/* The quota is counted before the slot is looked for: who is at his share leaves the others
+ * theirs. The daemon counts down when it frees one. */
+static __always_inline enum reason capture(struct bpf_sock_addr *ctx, const struct call *c,
+					   __u32 *addr)
+{
+	__u32 *used = &c->workload->slots_used;
+	struct slot *s = NULL;
+
+	if (__sync_fetch_and_add(used, 1) >= c->globals->slot_quota) {
+		__sync_fetch_and_sub(used, 1);
+		return REASON_SLOTS_QUOTA;
+	}
+	s = slot_take(c->globals, addr);
+	if (s == NULL) {
+		__sync_fetch_and_sub(used, 1);
+		return REASON_SLOTS_FULL;
+	}
+	slot_write(s, ctx, c, *addr);
 	__sync_fetch_and_add(&c->globals->captured, 1);
 	return REASON_NONE;
 }
@@ -102,27 +120,50 @@ static __always_inline bool daemon_listens(const struct workload *w, enum listen
 	return true;
 }
 
-/* Never ours: loopback in every spelling, and the workload's own addresses. */
-static __always_inline bool is_own(const struct workload *w, struct addr16 dst)
+/* Never ours: loopback in every spelling, and the addresses of the own namespace. */
+static __always_inline bool is_own(const struct call *c, const struct address *to)
 {
+	const struct workload *w = c->workload;
+	struct addr16 dst = c->dst.ip;
+
 	if (addr_is_wildcard(dst) || addr_is_loopback(dst))
 		return true;
-	return addr_equal(dst, w->ip4) || addr_equal(dst, w->ip6);
+	return (to != NULL && to->netns == c->netns) || addr_equal(dst, w->ip4) ||
+	       addr_equal(dst, w->ip6);
 }
 
-static __always_inline void judge(struct call *c)
+/* The workload on this node that is the destination, or NULL. */
+static __always_inline const struct workload *destination(const struct call *c,
+							  const struct address *to)
 {
-	const struct address *a = bpf_map_lookup_elem(&addresses, &c->dst.ip);
+	if (to == NULL)
+		return NULL;
+	if (to->index != ADDRESS_NOT_LOCAL)
+		return workload_of(to->index);
+	if (to->netns == 0 || to->netns != c->globals->host_netns || !c->globals->host_workloads)
+		return NULL;
+	return workload_serving(c->globals, c->dst.ip, c->dst.port);
+}
+
+static __always_inline void judge(struct call *c, const struct address *to,
+				  const struct workload *peer)
+{
+	const struct workload *own = c->workload;
 	struct question q = {
-		.source = c->workload->identity,
-		.destination = IDENTITY_WORLD,
+		.source = own->identity,
+		.destination = to != NULL ? to->identity : IDENTITY_WORLD,
 		.port = c->dst.port,
 		.egress = true,
 	};
 
-	if (a != NULL) {
-		q.destination = a->identity;
-		q.ingress = (a->flags & ADDRESS_LOCAL) != 0;
+	if (peer != NULL) {
+		if (to->index == ADDRESS_NOT_LOCAL)
+			q.destination = peer->identity;
+		c->peer = peer->index;
+		q.ingress = (peer->flags & WORKLOAD_INGRESS) != 0 &&
+			    !workload_bypassed(peer, c->entry) &&
+			    !workload_excludes(peer, q.port,
+					       c->dst.family == AF_INET ? own->ip4 : own->ip6);
 	}
 	c->identity = q.destination;
 	c->judgement = verdict_judge(q, c->globals);
@@ -155,34 +196,73 @@ static __always_inline int refuse(const struct call *c, enum reason reason)
 }
 
 /* The verdict and, for PROXY, the slot; REASON_NONE and no `addr` means: go on as you are. */
-static __always_inline enum reason decide(struct bpf_sock_addr *ctx, struct call *c, __u32 *addr)
+static __always_inline enum reason decide(struct bpf_sock_addr *ctx, struct call *c,
+					  const struct address *to, __u32 *addr)
 {
+	const struct workload *peer = destination(c, to);
 	bool over4 = addr_is4(c->dst.ip);
 
-	judge(c);
+	judge(c, to, peer);
 	if (c->judgement.verdict == VERDICT_DIRECT)
 		return REASON_NONE;
 	if (c->judgement.verdict != VERDICT_PROXY)
 		return REASON_POLICY_L4;
-	if (!daemon_listens(c->workload, over4 ? LISTENER_EGRESS4 : LISTENER_EGRESS6))
+	/* Through the daemon it would be accepted first and reset then. */
+	if (peer != NULL && to != NULL &&
+	    nobody_listens(c->globals, peer, to->netns, c->dst.ip, c->dst.port))
+		return REASON_NOBODY_LISTENS;
+	if (daemon_listens(c->workload, over4 ? LISTENER_EGRESS4 : LISTENER_EGRESS6))
+		return capture(ctx, c, addr);
+	if (!(c->workload->flags & WORKLOAD_AWAY_ALLOW))
 		return REASON_DAEMON_AWAY;
-	return capture(ctx, c, addr);
+	count_reason(REASON_AWAY_ALLOWED);
+	return REASON_NONE;
 }
 
-/* The order is part of the design: whose, exempt, forged, own, and only then the verdict. */
+/* A host workload is the deepest cgroup of the caller's that is one: its index, or
+ * ADDRESS_NOT_LOCAL. The verifier goes through it once. */
+__attribute__((noinline)) __u32 host_workload(void)
+{
+	__u32 found = ADDRESS_NOT_LOCAL;
+
+	for (int level = 1; level <= CGROUP_DEPTH; level++) {
+		__u64 id = bpf_get_current_ancestor_cgroup_id(level);
+		const struct workload *w;
+
+		if (id == 0)
+			break;
+		w = workload_at(id | PLACE_CGROUP);
+		if (w != NULL)
+			found = w->index;
+	}
+	return found;
+}
+
+static __always_inline struct workload *caller(__u64 netns, const struct globals *g)
+{
+	if (netns != g->host_netns)
+		return workload_at(netns);
+	return g->host_workloads ? workload_of(host_workload()) : NULL;
+}
+
+/* The order is part of the design: whose, exempt, forged, own and excluded, and only then the
+ * verdict. */
 static __always_inline enum answer answer(struct bpf_sock_addr *ctx, struct endpoint dst,
 					  __u32 *addr)
 {
-	struct call c = {.dst = dst, .identity = IDENTITY_WORLD};
+	struct call c = {.dst = dst, .identity = IDENTITY_WORLD, .peer = ADDRESS_NOT_LOCAL};
+	const struct address *to;
 	enum reason reason;
 	char none = 0;
 
 	if (ctx->protocol != IPPROTO_TCP)
 		return ANSWER_PASS; /* the hook runs for connect() of UDP too */
-	c.netns = bpf_get_netns_cookie(ctx);
-	c.workload = bpf_map_lookup_elem(&workloads, &c.netns);
 	c.globals = globals_get();
-	if (c.workload == NULL || c.globals == NULL || !(c.workload->flags & WORKLOAD_EGRESS))
+	if (c.globals == NULL)
+		return ANSWER_PASS;
+	c.netns = bpf_get_netns_cookie(ctx);
+	c.workload = caller(c.netns, c.globals);
+	if (c.workload == NULL || !(c.workload->flags & WORKLOAD_EGRESS))
 		return ANSWER_PASS;
 	if (bpf_get_current_cgroup_id() == c.globals->self_cgroup)
 		return ANSWER_PASS;
@@ -190,9 +270,11 @@ static __always_inline enum answer answer(struct bpf_sock_addr *ctx, struct endp
 	c.entry = bpf_ktime_get_ns();
 	if (addr_is_slot_range(dst.ip))
 		return refuse(&c, REASON_SLOT_FORGED);
-	if (is_own(c.workload, dst.ip))
+	to = bpf_map_lookup_elem(&addresses, &dst.ip);
+	if (is_own(&c, to) || workload_bypassed(c.workload, c.entry) ||
+	    workload_excludes(c.workload, dst.port, dst.ip))
 		return ANSWER_PASS;
-	reason = decide(ctx, &c, addr);
+	reason = decide(ctx, &c, to, addr);
 	if (reason != REASON_NONE)
 		return refuse(&c, reason);
 	if (*addr == 0)
@@ -267,9 +349,10 @@ int connect6(struct bpf_sock_addr *ctx)
 /* The client's side: the slot it was sent to, believed under its full address and in its own
  * namespace only. A freed slot still answers until it is taken again: the client may ask after
  * the daemon has closed. */
-static __always_inline const struct endpoint *slot_shown(__u64 netns, __u32 addr, __u16 port)
+static __always_inline const struct endpoint *slot_shown(const struct globals *g, __u64 netns,
+							 __u32 addr, __u16 port)
 {
-	__u32 i = SLOT_PLACE(bpf_ntohl(addr), slot_mask + 1);
+	__u32 i = SLOT_PLACE(bpf_ntohl(addr), g->slot_mask + 1);
 	const struct slot *s = bpf_map_lookup_elem(&slots, &i);
 
 	if (s == NULL || port != bpf_htons(EGRESS_PORT) || s->addr != addr || s->netns != netns)
@@ -278,9 +361,10 @@ static __always_inline const struct endpoint *slot_shown(__u64 netns, __u32 addr
 }
 
 /* The server's side: whom the daemon dialled it for. */
-static __always_inline const struct endpoint *dial_shown(__u64 netns, __u32 addr, __u16 port)
+static __always_inline const struct endpoint *dial_shown(const struct globals *g, __u64 netns,
+							 __u32 addr, __u16 port)
 {
-	__u32 i = bpf_ntohl(addr) & slot_mask;
+	__u32 i = bpf_ntohl(addr) & g->slot_mask;
 	const struct dial *d = bpf_map_lookup_elem(&dials, &i);
 
 	if (d == NULL || !d->used || d->sport != port || d->netns != netns)
@@ -298,7 +382,8 @@ static __always_inline const struct endpoint *peer_shown(struct bpf_sock_addr *c
 	if (g == NULL || bpf_get_current_cgroup_id() == g->self_cgroup)
 		return NULL;
 	netns = bpf_get_netns_cookie(ctx);
-	return addr4_is_slot(addr) ? slot_shown(netns, addr, port) : dial_shown(netns, addr, port);
+	return addr4_is_slot(addr) ? slot_shown(g, netns, addr, port)
+				   : dial_shown(g, netns, addr, port);
 }
 
 SEC("cgroup/getpeername4")
@@ -348,7 +433,7 @@ static __always_inline __u32 own_shown(struct bpf_sock_addr *ctx, struct addr16 
 	if (g == NULL || bpf_get_current_cgroup_id() == g->self_cgroup)
 		return 0;
 	netns = bpf_get_netns_cookie(ctx);
-	w = bpf_map_lookup_elem(&workloads, &netns);
+	w = caller(netns, g);
 	return w != NULL && addr_is4(w->ip4) ? w->ip4.word[3] : 0;
 }
 

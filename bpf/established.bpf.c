@@ -4,39 +4,14 @@
  * TCP Fast Open the callbacks of a connection come after its data.
  */
 #include <linux/bpf.h>
-#include <bpf/bpf_core_read.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
-#include "lib/addr.h"
-#include "lib/maps.h"
+#include "lib/registry.h"
 
 #define AF_INET 2
-#define EEXIST 17
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
-
-/* As much of the kernel's own structs as we read; CO-RE finds the rest. */
-struct kernfs_node {
-	__u64 id;
-} __attribute__((preserve_access_index));
-struct cgroup {
-	struct kernfs_node *kn;
-} __attribute__((preserve_access_index));
-struct css_set {
-	struct cgroup *dfl_cgrp;
-} __attribute__((preserve_access_index));
-struct task_struct {
-	struct css_set *cgroups;
-} __attribute__((preserve_access_index));
-
-/* bpf_get_current_cgroup_id() is not offered to sockops on 6.1. */
-static __always_inline __u64 current_cgroup(void)
-{
-	struct task_struct *task = bpf_get_current_task_btf();
-
-	return task->cgroups->dfl_cgrp->kn->id;
-}
 
 static __always_inline struct port_key port_key(struct bpf_sock_ops *ctx)
 {
@@ -55,68 +30,44 @@ static __always_inline struct port_key port_key(struct bpf_sock_ops *ctx)
 	return key;
 }
 
-/* Adds one. Looks again after the addition: a close that saw zero may have taken the entry away
- * in between, and then it starts over. Both may notice: an entry too many only steers. */
-static __always_inline bool port_add(const struct port_key *key)
+static __always_inline void listen_begins(struct bpf_sock_ops *ctx)
 {
-	for (int tries = 0; tries < 4; tries++) {
-		struct port one = {.count = 1};
-		struct port *p = bpf_map_lookup_elem(&ports, key);
-		long err;
+	const struct globals *g = globals_get();
+	struct bpf_sock *sk = ctx->sk;
+	struct tcp_sock *tp = sk != NULL ? bpf_skc_to_tcp_sock(sk) : NULL;
+	struct port_key key = port_key(ctx);
+	__u32 one = 1;
 
-		if (p != NULL) {
-			__sync_fetch_and_add(&p->count, 1);
-			if (bpf_map_lookup_elem(&ports, key) == p)
-				return true;
-			continue;
-		}
-		err = bpf_map_update_elem(&ports, key, &one, BPF_NOEXIST);
-		if (err == 0)
-			return true;
-		if (err != -EEXIST)
-			return false;
-	}
-	return false;
-}
-
-static __always_inline void overflowed(void)
-{
-	struct globals *g = globals_get();
-
-	if (g != NULL)
-		__sync_fetch_and_add(&g->registry_overflow, 1);
-}
-
-static __always_inline void port_drop(const struct port_key *key)
-{
-	struct port *p = bpf_map_lookup_elem(&ports, key);
-
-	if (p == NULL || __sync_fetch_and_sub(&p->count, 1) != 1)
+	/* The daemon's own would make every port they hold look served. */
+	if (g == NULL || tp == NULL || cgroup_id(socket_cgroup(tp)) == g->self_cgroup)
 		return;
-	bpf_map_delete_elem(&ports, key);
-	if (*(volatile __u32 *)&p->count != 0 && !port_add(key))
-		overflowed();
+	if (!port_add(&key, listener_owner(tp, key.netns, g))) {
+		registry_overflowed();
+		return;
+	}
+	/* Without the mark its end is not counted, and a walk counts it a second time: both steer. */
+	bpf_sk_storage_get(&listener_marks, sk, &one, BPF_SK_STORAGE_GET_F_CREATE);
+	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
+}
+
+/* Only of a listener that was counted: other programs may have asked for the states of others. */
+static __always_inline void listen_ends(struct bpf_sock_ops *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct port_key key = port_key(ctx);
+
+	if (sk == NULL || bpf_sk_storage_get(&listener_marks, sk, NULL, 0) == NULL)
+		return;
+	bpf_sk_storage_delete(&listener_marks, sk); /* it may listen again */
+	port_drop(&key);
 }
 
 SEC("sockops")
 int established(struct bpf_sock_ops *ctx)
 {
-	const struct globals *g;
-	struct port_key key;
-
-	if (ctx->op == BPF_SOCK_OPS_TCP_LISTEN_CB) {
-		g = globals_get();
-		/* The daemon's own would make every port they hold look served. */
-		if (g == NULL || current_cgroup() == g->self_cgroup)
-			return 1;
-		bpf_sock_ops_cb_flags_set(ctx,
-					  ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
-		key = port_key(ctx);
-		if (!port_add(&key))
-			overflowed();
-	} else if (ctx->op == BPF_SOCK_OPS_STATE_CB && ctx->args[0] == BPF_TCP_LISTEN) {
-		key = port_key(ctx);
-		port_drop(&key);
-	}
+	if (ctx->op == BPF_SOCK_OPS_TCP_LISTEN_CB)
+		listen_begins(ctx);
+	else if (ctx->op == BPF_SOCK_OPS_STATE_CB && ctx->args[0] == BPF_TCP_LISTEN)
+		listen_ends(ctx);
 	return 1;
 }

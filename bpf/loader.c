@@ -27,11 +27,14 @@
 #include "connect.skel.h"
 #include "established.skel.h"
 #include "inbound.skel.h"
+#include "walk.skel.h"
 #include "lib/patch.h"
 
 #define LINKS 7
 #define PATH_LEN 512
-#define INBOUND_PREFIX "inbound_"
+#define LINK_PREFIX "link_" /* of pins: a link at the root of cgroup2 */
+#define INBOUND_PREFIX "inbound_" /* a link in a network namespace */
+#define WORKLOADS_SIZE (WORKLOADS_MAX * sizeof(struct workload))
 
 struct loader {
 	char error[768];
@@ -41,8 +44,11 @@ struct loader {
 	struct connect *connect;
 	struct inbound *inbound;
 	struct established *established;
+	struct walk *walk; /* NULL: this kernel cannot; the registry stays incomplete */
+	int walk_link; /* its iterator; -1 likewise */
 	struct slot *slots;
 	struct dial *dials;
+	struct workload *workloads;
 	struct globals *globals;
 	struct ring_buffer *ring;
 	void (*take)(void *arg, const struct event *e);
@@ -281,13 +287,28 @@ static int objects_load(struct loader *l)
 	l->established = established__open();
 	if (l->connect == NULL || l->inbound == NULL || l->established == NULL)
 		return fail(l, -errno, "cannot read the programs");
-	l->connect->rodata->slot_mask = l->slot_count - 1;
 	err = object_load(l, l->connect->obj, "connect");
 	if (err == 0)
 		err = object_load(l, l->inbound->obj, "inbound");
 	if (err == 0)
 		err = object_load(l, l->established->obj, "established");
 	return err;
+}
+
+/* A kernel without iterators does without a complete registry. */
+static void walk_load(struct loader *l)
+{
+	l->walk = walk__open();
+	if (l->walk == NULL)
+		return;
+	if (object_load(l, l->walk->obj, "walk") == 0)
+		l->walk_link = bpf_link_create(bpf_program__fd(l->walk->progs.walk), 0,
+					       BPF_TRACE_ITER, NULL);
+	if (l->walk_link < 0) {
+		walk__destroy(l->walk);
+		l->walk = NULL;
+		l->error[0] = '\0';
+	}
 }
 
 static void *map_share(struct loader *l, const struct bpf_map *map, size_t size)
@@ -317,6 +338,9 @@ static int maps_share(struct loader *l)
 		return -ENOMEM;
 	l->dials = map_share(l, l->connect->maps.dials, l->slot_count * sizeof(struct dial));
 	if (l->dials == NULL)
+		return -ENOMEM;
+	l->workloads = map_share(l, l->connect->maps.workloads, WORKLOADS_SIZE);
+	if (l->workloads == NULL)
 		return -ENOMEM;
 	l->globals = map_share(l, l->connect->maps.globals, sizeof(struct globals));
 	if (l->globals == NULL)
@@ -408,7 +432,7 @@ static int link_info(int fd, uint64_t *where)
 
 static int link_check_root(struct loader *l, const char *name, const char *root, uint64_t id)
 {
-	int fd = pin_open(l, "link_", name);
+	int fd = pin_open(l, LINK_PREFIX, name);
 	uint64_t where = 0;
 	int err;
 
@@ -441,13 +465,24 @@ static int links_attach(struct loader *l, const char *root)
 	for (size_t i = 0; i < LINKS && err == 0; i++)
 		err = link_check_root(l, links[i].name, root, st.st_ino);
 	for (size_t i = 0; i < LINKS && err == 0; i++) {
-		err = link_put(l, bpf_program__fd(links[i].program), cgroup, links[i].type, "link_",
-			       links[i].name);
+		err = link_put(l, bpf_program__fd(links[i].program), cgroup, links[i].type,
+			       LINK_PREFIX, links[i].name);
 		if (err < 0)
 			fail(l, err, "cannot attach %s to %s", links[i].name, root);
 	}
 	close(cgroup);
 	return err;
+}
+
+/* What every door calls, from now on. */
+static int inbound_replace(struct loader *l)
+{
+	int program = bpf_program__fd(l->inbound->progs.inbound);
+	uint32_t zero = 0;
+	int err = bpf_map_update_elem(bpf_map__fd(l->inbound->maps.door_program), &zero, &program,
+				      BPF_ANY);
+
+	return err < 0 ? fail(l, err, "cannot enter the inbound program") : 0;
 }
 
 /* Open, close, detach */
@@ -463,6 +498,19 @@ static int options_check(struct loader *l, const struct loader_options *o)
 	return 0;
 }
 
+/* Before the first program of ours runs: it exempts us by our cgroup. */
+static void globals_fill(struct loader *l, const struct loader_options *o)
+{
+	struct globals *g = l->globals;
+	uint32_t quota = o->slot_quota ? o->slot_quota : o->slots / 4;
+
+	__atomic_store_n(&g->self_cgroup, o->self_cgroup, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&g->host_netns, o->host_netns, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&g->slot_mask, o->slots - 1, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&g->slot_quota, quota, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&g->event_rate, o->event_rate, __ATOMIC_SEQ_CST);
+}
+
 int loader_open(const struct loader_options *options, struct loader **out)
 {
 	struct loader *l = calloc(1, sizeof *l);
@@ -471,6 +519,7 @@ int loader_open(const struct loader_options *options, struct loader **out)
 	*out = l;
 	if (l == NULL)
 		return -ENOMEM;
+	l->walk_link = -1;
 	noise[0] = '\0';
 	libbpf_set_print(noise_keep);
 	err = options_check(l, options);
@@ -484,10 +533,14 @@ int loader_open(const struct loader_options *options, struct loader **out)
 		return err;
 	/* A daemon that was killed inside a change left it odd. */
 	__atomic_fetch_and(&l->globals->policy_changes, ~1U, __ATOMIC_SEQ_CST);
-	/* Before the first program of ours runs: it exempts us by this number. */
-	__atomic_store_n(&l->globals->self_cgroup, options->self_cgroup, __ATOMIC_SEQ_CST);
-	__atomic_store_n(&l->globals->event_rate, options->event_rate, __ATOMIC_SEQ_CST);
-	return links_attach(l, options->cgroup_root);
+	globals_fill(l, options);
+	err = inbound_replace(l);
+	if (err == 0)
+		err = links_attach(l, options->cgroup_root);
+	/* Only what begins to listen while sockops is attached may be left out of a walk. */
+	if (err == 0)
+		walk_load(l);
+	return err;
 }
 
 void loader_close(struct loader *l)
@@ -499,8 +552,13 @@ void loader_close(struct loader *l)
 		munmap(l->slots, l->slot_count * sizeof(struct slot));
 	if (l->dials != NULL)
 		munmap(l->dials, l->slot_count * sizeof(struct dial));
+	if (l->workloads != NULL)
+		munmap(l->workloads, WORKLOADS_SIZE);
 	if (l->globals != NULL)
 		munmap(l->globals, sizeof(struct globals));
+	if (l->walk_link >= 0)
+		close(l->walk_link);
+	walk__destroy(l->walk);
 	connect__destroy(l->connect);
 	inbound__destroy(l->inbound);
 	established__destroy(l->established);
@@ -536,11 +594,23 @@ static int detach_entry(int dir, const char *folder, const struct dirent *entry)
 	return S_ISDIR(st.st_mode) ? detach_folder(path) : detach_pin(dir, path, entry->d_name);
 }
 
+static bool is_link(const struct dirent *entry)
+{
+	return strncmp(entry->d_name, INBOUND_PREFIX, strlen(INBOUND_PREFIX)) == 0 ||
+	       strncmp(entry->d_name, LINK_PREFIX, strlen(LINK_PREFIX)) == 0;
+}
+
+/* Links before maps: a program that is attached must not lose what it decides by. */
+static int detach_order(const struct dirent **a, const struct dirent **b)
+{
+	return (int)is_link(*b) - (int)is_link(*a);
+}
+
 /* Reads the folder to its end before it goes over it again: removing moves the offsets. */
 static int detach_folder(const char *path)
 {
 	struct dirent **entries;
-	int n = scandir(path, &entries, NULL, NULL);
+	int n = scandir(path, &entries, NULL, detach_order);
 	int removed = 0;
 	int err = 0;
 	int dir;
@@ -596,46 +666,99 @@ int loader_detach(const char *pin_dir)
 
 /* Workloads */
 
-int loader_workload_put(struct loader *l, uint64_t netns, const struct workload *w)
+static void workload_write(struct workload *to, const struct workload *w)
 {
-	int map = bpf_map__fd(l->connect->maps.workloads);
-	struct workload old, put = *w;
+	to->ip4 = w->ip4;
+	to->ip6 = w->ip6;
+	__atomic_store_n(&to->exclusion, w->exclusion, __ATOMIC_RELEASE);
+	__atomic_store_n(&to->identity, w->identity, __ATOMIC_RELEASE);
+	__atomic_store_n(&to->flags, w->flags, __ATOMIC_RELEASE);
+}
+
+int loader_workload_put(struct loader *l, const struct workload *w)
+{
+	int map = bpf_map__fd(l->connect->maps.places);
+	struct workload *to;
 	int err;
 
-	if (w->index >= WORKLOADS_MAX)
+	if (w->index >= WORKLOADS_MAX || w->place == 0)
 		return fail(l, -EINVAL, "workload index %u", w->index);
-	put.event_stamp = 0;
-	if (bpf_map_lookup_elem(map, &netns, &old) == 0)
-		put.event_stamp = old.event_stamp; /* a change does not refill its bucket */
-	err = bpf_map_update_elem(map, &netns, &put, BPF_ANY);
+	to = &l->workloads[w->index];
+	if (to->place != w->place || to->generation != w->generation) {
+		__atomic_store_n(&to->place, 0, __ATOMIC_SEQ_CST);
+		*to = (struct workload){.index = w->index, .generation = w->generation};
+	}
+	workload_write(to, w);
+	__atomic_store_n(&to->place, w->place, __ATOMIC_SEQ_CST);
+	err = bpf_map_update_elem(map, &w->place, &w->index, BPF_ANY);
 	if (err == -E2BIG)
 		return fail(l, err, "more than %u workloads", WORKLOADS_MAX);
 	return err < 0 ? fail(l, err, "cannot enter a workload") : 0;
 }
 
-int loader_workload_remove(struct loader *l, uint64_t netns)
+/* Every key of a hash map; `take` may remove the one it is given. */
+static void keys_each(int map, size_t size, void (*take)(int map, const void *key, void *arg),
+		      void *arg)
 {
-	return bpf_map_delete_elem(bpf_map__fd(l->connect->maps.workloads), &netns);
+	unsigned char key[64], next[64];
+	bool more = bpf_map_get_next_key(map, NULL, key) == 0;
+
+	while (more) {
+		more = bpf_map_get_next_key(map, key, next) == 0;
+		take(map, key, arg);
+		memcpy(key, next, size);
+	}
 }
 
-size_t loader_workload_list(struct loader *l, uint64_t *netns, struct workload *w, size_t n)
+static void port_forget(int map, const void *key, void *arg)
 {
-	int map = bpf_map__fd(l->connect->maps.workloads);
+	if (((const struct port_key *)key)->netns == *(const uint64_t *)arg)
+		bpf_map_delete_elem(map, key);
+}
+
+void loader_workload_remove(struct loader *l, uint64_t place)
+{
+	int map = bpf_map__fd(l->connect->maps.places);
+	uint32_t index;
+
+	if (bpf_map_lookup_elem(map, &place, &index) == 0 && index < WORKLOADS_MAX &&
+	    l->workloads[index].place == place)
+		__atomic_store_n(&l->workloads[index].place, 0, __ATOMIC_SEQ_CST);
+	bpf_map_delete_elem(map, &place);
+	if (!(place & PLACE_CGROUP))
+		keys_each(bpf_map__fd(l->connect->maps.ports), sizeof(struct port_key), port_forget,
+			  &place);
+}
+
+struct workload *loader_workload(struct loader *l, uint32_t index)
+{
+	return &l->workloads[index];
+}
+
+size_t loader_workload_list(struct loader *l, struct workload *w, size_t n)
+{
+	int map = bpf_map__fd(l->connect->maps.places);
 	uint64_t key, *previous = NULL;
-	struct workload value;
 	size_t count = 0;
+	uint32_t index;
 
 	while (bpf_map_get_next_key(map, previous, &key) == 0) {
-		if (bpf_map_lookup_elem(map, &key, &value) == 0) {
-			if (count < n) {
-				netns[count] = key;
-				w[count] = value;
-			}
-			count++;
-		}
 		previous = &key;
+		if (bpf_map_lookup_elem(map, &key, &index) < 0 || index >= WORKLOADS_MAX)
+			continue;
+		if (count < n) {
+			w[count] = l->workloads[index];
+			w[count].place = key;
+			w[count].index = index;
+		}
+		count++;
 	}
 	return count;
+}
+
+void loader_host_workloads(struct loader *l, uint32_t count)
+{
+	__atomic_store_n(&l->globals->host_workloads, count, __ATOMIC_SEQ_CST);
 }
 
 int loader_listener_put(struct loader *l, uint32_t index, enum listener_kind kind, int fd)
@@ -658,19 +781,7 @@ void loader_listener_remove(struct loader *l, uint32_t index, enum listener_kind
 		bpf_map_delete_elem(bpf_map__fd(l->connect->maps.listeners), &key);
 }
 
-/* The inbound program of one workload */
-
-static void patch_values(uint64_t values[PATCH_COUNT], uint64_t netns, const struct workload *w)
-{
-	values[PATCH_NETNS] = netns;
-	values[PATCH_INDEX] = w->index;
-	values[PATCH_GENERATION] = w->generation;
-	values[PATCH_IDENTITY] = w->identity;
-	values[PATCH_FLAGS] = w->flags;
-	values[PATCH_IP4] = w->ip4.word[3];
-	values[PATCH_IP6_HIGH] = w->ip6.word[0] | (uint64_t)w->ip6.word[1] << 32;
-	values[PATCH_IP6_LOW] = w->ip6.word[2] | (uint64_t)w->ip6.word[3] << 32;
-}
+/* The inbound door of one namespace */
 
 /* Writes the values over the template's marks; returns which were found, as bits. */
 static unsigned int patch_apply(struct bpf_insn *insns, size_t n,
@@ -695,22 +806,21 @@ static unsigned int patch_apply(struct bpf_insn *insns, size_t n,
 }
 
 /* The template's instructions carry the descriptors of its maps since it was loaded. */
-static int inbound_load(const struct loader *l, uint64_t netns, const struct workload *w)
+static int inbound_load(const struct loader *l, uint64_t netns)
 {
 	LIBBPF_OPTS(bpf_prog_load_opts, opts, .expected_attach_type = BPF_SK_LOOKUP);
-	const struct bpf_program *template = l->inbound->progs.inbound;
+	const struct bpf_program *template = l->inbound->progs.inbound_door;
 	size_t n = bpf_program__insn_cnt(template);
-	uint64_t values[PATCH_COUNT];
+	const uint64_t values[PATCH_COUNT] = {[PATCH_NETNS] = netns};
 	struct bpf_insn *insns = malloc(n * sizeof *insns);
 	int fd = -EINVAL;
 
 	if (insns == NULL)
 		return -ENOMEM;
 	memcpy(insns, bpf_program__insns(template), n * sizeof *insns);
-	patch_values(values, netns, w);
 	if (patch_apply(insns, n, values) == (1U << PATCH_COUNT) - 1)
-		fd = bpf_prog_load(BPF_PROG_TYPE_SK_LOOKUP, "inbound", "Dual BSD/GPL", insns, n,
-				   &opts);
+		fd = bpf_prog_load(BPF_PROG_TYPE_SK_LOOKUP, "inbound_door", "Dual BSD/GPL", insns,
+				   n, &opts);
 	free(insns);
 	return fd;
 }
@@ -720,10 +830,10 @@ static void inbound_name(char name[17], uint64_t netns)
 	snprintf(name, 17, "%016llx", (unsigned long long)netns);
 }
 
-int loader_inbound_attach(struct loader *l, int netns_fd, uint64_t netns, const struct workload *w)
+int loader_inbound_attach(struct loader *l, int netns_fd, uint64_t netns)
 {
 	char name[17];
-	int fd = inbound_load(l, netns, w);
+	int fd = inbound_load(l, netns);
 	int err;
 
 	if (fd < 0)
@@ -758,6 +868,7 @@ struct table {
 	size_t value_size;
 	int (*compare)(const void *a, const void *b);
 	__u32 *changes; /* counted before and after each change, or NULL */
+	bool longest_match; /* looking a key up finds others too */
 };
 
 /* A reader of several entries sees by the count that one changed under it. */
@@ -803,7 +914,7 @@ static int table_put(const struct table *t, const unsigned char *records, size_t
 		const unsigned char *key = records + i * size;
 		const unsigned char *value = key + t->key_size;
 
-		if (bpf_map_lookup_elem(t->map, key, old) < 0 ||
+		if (t->longest_match || bpf_map_lookup_elem(t->map, key, old) < 0 ||
 		    memcmp(old, value, t->value_size) != 0)
 			err = table_change(t, key, value);
 	}
@@ -865,6 +976,20 @@ static int table_prune(const struct table *t, const unsigned char *records, size
 	return err;
 }
 
+/* Both steps of one map, or the one that is asked for. */
+static int table_apply(const struct table *t, const void *entries, size_t n, bool put, bool prune)
+{
+	unsigned char *records = table_sorted(t, entries, n);
+	int err = records != NULL ? 0 : -ENOMEM;
+
+	if (err == 0 && put)
+		err = table_put(t, records, n);
+	if (err == 0 && prune)
+		err = table_prune(t, records, n);
+	free(records);
+	return err;
+}
+
 static struct table policy_table(const struct loader *l)
 {
 	return (struct table){
@@ -883,16 +1008,12 @@ _Static_assert(sizeof(struct loader_policy) ==
 int loader_policy_put(struct loader *l, const struct loader_policy *entries, size_t n,
 		      uint64_t revision)
 {
-	struct table t = policy_table(l);
-	unsigned char *records;
-	int err = -ENOMEM;
+	const struct table t = policy_table(l);
+	int err;
 
 	if (n > POLICY_MAX)
 		return fail(l, -E2BIG, "%zu policy entries, at most %u fit", n, POLICY_MAX);
-	records = table_sorted(&t, entries, n);
-	if (records != NULL)
-		err = table_put(&t, records, n);
-	free(records);
+	err = table_apply(&t, entries, n, true, false);
 	if (err < 0)
 		return fail(l, err, "cannot write the policy");
 	__atomic_store_n(&l->globals->revision, revision, __ATOMIC_SEQ_CST);
@@ -901,13 +1022,9 @@ int loader_policy_put(struct loader *l, const struct loader_policy *entries, siz
 
 int loader_policy_prune(struct loader *l, const struct loader_policy *entries, size_t n)
 {
-	struct table t = policy_table(l);
-	unsigned char *records = table_sorted(&t, entries, n);
-	int err = -ENOMEM;
+	const struct table t = policy_table(l);
+	int err = table_apply(&t, entries, n, false, true);
 
-	if (records != NULL)
-		err = table_prune(&t, records, n);
-	free(records);
 	return err < 0 ? fail(l, err, "cannot remove old policy entries") : 0;
 }
 
@@ -919,20 +1036,161 @@ int loader_address_replace(struct loader *l, const struct loader_address *entrie
 		.value_size = sizeof(struct address),
 		.compare = compare_address,
 	};
-	unsigned char *records;
-	int err = -ENOMEM;
+	int err;
 
 	_Static_assert(sizeof *entries == sizeof(struct addr16) + sizeof(struct address),
 		       "a record is key and value, nothing between");
 	if (n > ADDRESSES_MAX)
 		return fail(l, -E2BIG, "%zu addresses, at most %u fit", n, ADDRESSES_MAX);
-	records = table_sorted(&t, entries, n);
-	if (records != NULL)
-		err = table_put(&t, records, n);
-	if (err == 0)
-		err = table_prune(&t, records, n);
-	free(records);
+	err = table_apply(&t, entries, n, true, true);
 	return err < 0 ? fail(l, err, "cannot write the addresses") : 0;
+}
+
+/* Exclusions and declared ports: the same, on maps of other shapes */
+
+static int compare_exclude_port(const void *a, const void *b)
+{
+	return memcmp(a, b, sizeof(struct exclude_port));
+}
+
+static int compare_exclude_cidr(const void *a, const void *b)
+{
+	return memcmp(a, b, sizeof(struct exclude_cidr));
+}
+
+static int compare_owner(const void *a, const void *b)
+{
+	return memcmp(a, b, sizeof(uint32_t));
+}
+
+static struct table exclude_ports_table(const struct loader *l)
+{
+	return (struct table){
+		.map = bpf_map__fd(l->connect->maps.exclude_ports),
+		.key_size = sizeof(struct exclude_port),
+		.value_size = sizeof(uint32_t),
+		.compare = compare_exclude_port,
+	};
+}
+
+static struct table exclude_cidrs_table(const struct loader *l)
+{
+	return (struct table){
+		.map = bpf_map__fd(l->connect->maps.exclude_cidrs),
+		.key_size = sizeof(struct exclude_cidr),
+		.value_size = sizeof(uint32_t),
+		.compare = compare_exclude_cidr,
+		.longest_match = true,
+	};
+}
+
+static int exclusions_apply(struct loader *l, const struct loader_exclusions *e, bool put)
+{
+	const struct table ports = exclude_ports_table(l), cidrs = exclude_cidrs_table(l);
+	int err;
+
+	if (e->port_count > EXCLUSIONS_MAX || e->cidr_count > EXCLUSIONS_MAX)
+		return fail(l, -E2BIG, "more than %u excluded ports or CIDRs", EXCLUSIONS_MAX);
+	err = table_apply(&ports, e->ports, e->port_count, put, !put);
+	if (err == 0)
+		err = table_apply(&cidrs, e->cidrs, e->cidr_count, put, !put);
+	return err < 0 ? fail(l, err, "cannot write the exclusions") : 0;
+}
+
+int loader_exclusions_put(struct loader *l, const struct loader_exclusions *e)
+{
+	return exclusions_apply(l, e, true);
+}
+
+int loader_exclusions_prune(struct loader *l, const struct loader_exclusions *e)
+{
+	return exclusions_apply(l, e, false);
+}
+
+int loader_owner_replace(struct loader *l, const struct loader_owner *entries, size_t n)
+{
+	const struct table t = {
+		.map = bpf_map__fd(l->connect->maps.owners),
+		.key_size = sizeof(uint32_t),
+		.value_size = sizeof(uint64_t),
+		.compare = compare_owner,
+	};
+	int err = table_apply(&t, entries, n, true, true);
+
+	return err < 0 ? fail(l, err, "cannot write the declared ports") : 0;
+}
+
+/* The registry of listening ports */
+
+bool loader_registry_walks(const struct loader *l)
+{
+	return l->walk != NULL;
+}
+
+bool loader_registry_is_complete(const struct loader *l, uint32_t index)
+{
+	return l->workloads[index].registry_seen == l->globals->registry_overflow + 1;
+}
+
+static int walk_read(const struct loader *l)
+{
+	char nothing[64];
+	ssize_t n;
+	int fd = bpf_iter_create(l->walk_link);
+
+	if (fd < 0)
+		return -errno;
+	while ((n = read(fd, nothing, sizeof nothing)) > 0 || (n < 0 && errno == EAGAIN))
+		;
+	n = n < 0 ? -errno : 0;
+	close(fd);
+	return (int)n;
+}
+
+int loader_registry_walk(struct loader *l, uint64_t netns, const uint32_t *indexes, size_t n)
+{
+	struct globals *g = l->globals;
+	uint64_t overflow = __atomic_load_n(&g->registry_overflow, __ATOMIC_SEQ_CST);
+	int err;
+
+	if (l->walk == NULL)
+		return -EOPNOTSUPP;
+	g->walk_netns = netns;
+	g->walk_epoch += g->walk_epoch == UINT32_MAX ? 2 : 1; /* 0 is: never */
+	__atomic_store_n(&g->walk_failed, 0, __ATOMIC_SEQ_CST);
+	err = walk_read(l);
+	if (err == 0 && __atomic_load_n(&g->walk_failed, __ATOMIC_SEQ_CST) != 0)
+		err = -ENOSPC;
+	for (size_t i = 0; i < n && err == 0; i++) {
+		struct workload *w = &l->workloads[indexes[i]];
+
+		__atomic_store_n(&w->registry_epoch, g->walk_epoch, __ATOMIC_SEQ_CST);
+		__atomic_store_n(&w->registry_seen, overflow + 1, __ATOMIC_SEQ_CST);
+	}
+	return err;
+}
+
+/* What no namespace of a workload counts on any more. */
+static void port_sweep(int map, const void *key, void *arg)
+{
+	struct loader *l = arg;
+	const struct port_key *k = key;
+	struct port p;
+	uint32_t index;
+
+	if (bpf_map_lookup_elem(map, key, &p) < 0 || p.live != 0)
+		return;
+	if (bpf_map_lookup_elem(bpf_map__fd(l->connect->maps.places), &k->netns, &index) == 0 &&
+	    index < WORKLOADS_MAX && p.walked == l->workloads[index].registry_epoch)
+		return;
+	bpf_map_delete_elem(map, key);
+}
+
+void loader_registry_sweep(struct loader *l)
+{
+	for (uint32_t i = 0; i < WORKLOADS_MAX; i++)
+		__atomic_store_n(&l->workloads[i].registry_seen, 0, __ATOMIC_SEQ_CST);
+	keys_each(bpf_map__fd(l->connect->maps.ports), sizeof(struct port_key), port_sweep, l);
 }
 
 /* What the kernel says */
@@ -983,15 +1241,6 @@ void loader_counters(struct loader *l, uint64_t counts[REASON_MAX])
 	free(values);
 }
 
-uint64_t loader_suppressed(struct loader *l, uint32_t index)
-{
-	struct suppressed s = {0};
-
-	if (bpf_map_lookup_elem(bpf_map__fd(l->connect->maps.suppressed), &index, &s) < 0)
-		return 0;
-	return s.total;
-}
-
 static bool link_attached(const struct loader *l, const char *prefix, const char *name)
 {
 	int fd = pin_open(l, prefix, name);
@@ -1017,7 +1266,7 @@ size_t loader_state(struct loader *l, struct loader_state *state, size_t n)
 		if (count >= n)
 			continue;
 		snprintf(state[count].name, sizeof state->name, "%s", links[count].name);
-		state[count].attached = link_attached(l, "link_", links[count].name);
+		state[count].attached = link_attached(l, LINK_PREFIX, links[count].name);
 	}
 	dir = opendir(l->pins);
 	while (dir != NULL && (entry = readdir(dir)) != NULL) {

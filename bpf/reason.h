@@ -20,6 +20,12 @@
 	X(10, DAEMON_AWAY, "daemon_away", "NC", "the daemon is not running (onUnavailable: deny)") \
 	X(11, SLOTS_FULL, "slots_full", "OM", "no egress slot is free")                            \
 	X(12, SLOT_FORGED, "slot_forged", "DENY", "an application dialled an egress slot address") \
+	X(14, SLOTS_QUOTA, "slots_quota", "OM",                                                    \
+	  "the workload holds its share of the egress slots (slotsPerWorkload)")                   \
+	X(15, AWAY_ALLOWED, "away_allowed", "-",                                                   \
+	  "the daemon is not running; passed unjudged (onUnavailable: allow)")                     \
+	X(16, NOBODY_LISTENS, "nobody_listens", "UF",                                              \
+	  "nobody listens on that port of the local destination")                                  \
 	X(13, STEER_FAILED, "steer_failed", "NC", "the kernel could not give the connection over") \
 	/* how a connection ended */                                                               \
 	X(20, CLOSED_BY_SOURCE, "closed_by_source", "-", "the source closed first")                \
@@ -52,6 +58,8 @@
 	X(53, ORIGDST_UNKNOWN, "origdst_unknown", "LR",                                            \
 	  "the original destination is not known; somebody dialled the listener itself")           \
 	X(54, WORKLOAD_GONE, "workload_gone", "LR", "the workload left the configuration")         \
+	X(56, FOREIGN_MESH, "foreign_mesh", "LR",                                                  \
+	  "another process listens on port 15008 in the workload's namespace: not enrolled")       \
 	X(55, INTERNAL, "internal", "LR", "a system call failed; the operational log says which")
 
 enum reason {

@@ -81,7 +81,7 @@ const struct schema_field schema_workload_spec[] = {
 	LATER("node"),	   LATER("network"),	  LATER("locality"),   LATER("weight"),
 	LATER("shortcut"), LATER("isolation"),	  LATER("visibility"), END};
 const struct schema_field schema_state_spec[] = {READ("labels"), READ("serviceAccount"),
-						 READ("selectors"), END};
+						 READ("selectors"), READ("onUnavailable"), END};
 const struct schema_field schema_namespace[] = {
 	READ("apiVersion"), READ("kind"), READ("metadata"), READ("spec"), READ("status"), END};
 const struct schema_field schema_namespace_spec[] = {READ("exclude"), READ("finalizers"), END};

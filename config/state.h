@@ -25,6 +25,7 @@ struct state_workload {
 	const struct label *labels;
 	size_t label_count; /* 0: those of the document of that name */
 	const char *service_account; /* NULL: the document's */
+	const char *on_unavailable; /* "deny" or "allow"; NULL: the document's */
 };
 
 /* All of them return 0 or -errno with *error, one line for people (the caller's to free), or

@@ -64,6 +64,49 @@ struct admin_client {
 	char in[8192];
 };
 
+static int hex(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	c |= 0x20;
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* %41 is A. What is no such escape stays, and so does %00: it would end the text. */
+static void percent_decode(char *s)
+{
+	char *out = s;
+
+	for (; *s != '\0'; s++) {
+		int high = s[0] == '%' ? hex(s[1]) : -1;
+		int low = high >= 0 ? hex(s[2]) : -1;
+
+		if (low >= 0 && high + low > 0) {
+			*out++ = (char)(high << 4 | low);
+			s += 2;
+		} else {
+			*out++ = *s;
+		}
+	}
+	*out = '\0';
+}
+
+void admin_query_each(char *query, void (*take)(void *arg, char *key, char *value), void *arg)
+{
+	char *save, *part, *value;
+
+	for (part = strtok_r(query, "&", &save); part != NULL; part = strtok_r(NULL, "&", &save)) {
+		value = strchr(part, '=');
+		if (value != NULL)
+			*value++ = '\0';
+		else
+			value = part + strlen(part);
+		percent_decode(part);
+		percent_decode(value);
+		take(arg, part, value);
+	}
+}
+
 unsigned admin_query_unsigned(const char *query, const char *key, unsigned fallback)
 {
 	size_t len = strlen(key);

@@ -29,6 +29,9 @@ struct admin_route {
 /* The value of `key` in a query (a=1&b=2) as a number, or `fallback`. */
 unsigned admin_query_unsigned(const char *query, const char *key, unsigned fallback);
 
+/* Hands out every key and value of a query, percent-decoded in place: `query` is written. */
+void admin_query_each(char *query, void (*take)(void *arg, char *key, char *value), void *arg);
+
 /* Serves `routes` (borrowed; ends with a row of NULLs) on a Unix socket or on ADDRESS:PORT.
  * An old socket file is replaced when nobody answers on it; a live one gives -EADDRINUSE. */
 __attribute__((warn_unused_result)) int admin_listen_unix(uv_loop_t *loop, const char *path,

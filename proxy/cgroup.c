@@ -2,9 +2,11 @@
 /* The daemon's own cgroup: see cgroup.h. */
 #include "proxy/cgroup.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -134,6 +136,36 @@ struct slice cgroup_path(uint64_t id)
 		kept[i].len = path_ask(id, kept[i].path, sizeof kept[i].path);
 	}
 	return (struct slice){kept[i].path, kept[i].len};
+}
+
+static bool is_slice(const char *name)
+{
+	size_t n = strlen(name);
+
+	return n > 6 && strcmp(name + n - 6, ".slice") == 0;
+}
+
+int cgroup_find_unit(const char *root, const char *unit, char *path, size_t size)
+{
+	char below[PATH_MAX];
+	struct dirent *entry;
+	int err = -ENOENT;
+	struct stat st;
+	DIR *dir;
+
+	if (snprintf(path, size, "%s/%s", root, unit) >= (int)size)
+		return -ENAMETOOLONG;
+	if (stat(path, &st) == 0)
+		return 0;
+	dir = opendir(root);
+	if (dir == NULL)
+		return -errno;
+	while (err == -ENOENT && (entry = readdir(dir)) != NULL)
+		if (is_slice(entry->d_name) &&
+		    snprintf(below, sizeof below, "%s/%s", root, entry->d_name) < (int)sizeof below)
+			err = cgroup_find_unit(below, unit, path, size);
+	closedir(dir);
+	return err;
 }
 
 int cgroup_enter(const char *root, const char *name, uint64_t *id)

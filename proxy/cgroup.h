@@ -24,6 +24,11 @@ __attribute__((warn_unused_result)) int cgroup_enter(const char *root, const cha
  * valid until the next call. */
 struct slice cgroup_path(uint64_t id);
 
+/* The folder of a systemd unit's cgroup: it is named like the unit, and lies in slices. 0 or
+ * -errno (-ENOENT: the unit does not run). */
+__attribute__((warn_unused_result)) int cgroup_find_unit(const char *root, const char *unit,
+							 char *path, size_t size);
+
 /* Back to where the process came from; removes the cgroup if that leaves it empty. */
 void cgroup_leave(void);
 

@@ -377,6 +377,14 @@ void conn_identify(struct conn *c)
 	card_unref(c->dst.card);
 	c->src = directory_find(view->directory, &c->origdst.client.ip);
 	c->dst = directory_find(view->directory, &c->origdst.dst.ip);
+	/* Several workloads share the host's addresses: connect() knew which it is. */
+	if (c->dst.index == DIRECTORY_NOT_LOCAL && c->origdst.slot != NULL &&
+	    c->origdst.slot->peer != ADDRESS_NOT_LOCAL) {
+		struct directory_entry peer =
+			directory_local(view->directory, c->origdst.slot->peer);
+
+		c->dst = peer.index != DIRECTORY_NOT_LOCAL ? peer : c->dst;
+	}
 	/* Our own end is known by its namespace, whatever its address. */
 	own = c->origdst.direction == DIRECTION_EGRESS ? &c->src : &c->dst;
 	*own = directory_local(view->directory, c->seat->enrolled->index);
@@ -406,6 +414,18 @@ static enum reason conn_judge(struct conn *c)
 	c->ops = d.verdict == VERDICT_PROXY ? &codec_http1 : &codec_opaque;
 	c->codec = c->ops->open(CODEC_SERVER, &codec_limits_default);
 	return c->codec ? REASON_NONE : REASON_NO_MEMORY;
+}
+
+void conn_drain(struct conn *c)
+{
+	if (c->state != CONN_OPEN || c->ops == &codec_opaque)
+		return;
+	c->ops->last(c->codec);
+	conn_turn(&c->io); /* what has come already is still served */
+	/* One that never asked anything has just been accepted: it may. */
+	if (c->state == CONN_OPEN && list_empty(&c->exchanges) && c->bytes_in > 0 &&
+	    !c->ops->partial(c->codec) && conn_backlog(c) == 0)
+		conn_linger(c, REASON_SHUTDOWN);
 }
 
 static void set_nodelay(int fd)
@@ -458,6 +478,8 @@ void conn_accept(struct worker *w, struct seat *seat, enum listener_kind kind, i
 		goto fail;
 	conn_enter(c, CONN_OPEN);
 	record_opened(c);
+	if (w->draining)
+		c->ops->last(c->codec);
 	if (c->ops != &codec_opaque)
 		deadline_set(&w->head_limit, &c->head_limit, head_expired);
 	conn_mark(c);

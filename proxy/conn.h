@@ -70,6 +70,9 @@ struct conn {
 /* Takes over an accepted socket. */
 void conn_accept(struct worker *w, struct seat *seat, enum listener_kind kind, int fd);
 
+/* The daemon stops: an idle connection ends, others with their answer; an opaque one goes on. */
+void conn_drain(struct conn *c);
+
 /* Looks up again who speaks with whom if the worker's view is another one by now: a kept
  * connection is judged by the labels of today. */
 void conn_identify(struct conn *c);

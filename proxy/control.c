@@ -2,6 +2,7 @@
 /* The control thread: see control.h. */
 #include "proxy/control.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -15,11 +16,14 @@
 #include "config/files.h"
 #include "proxy/addr.h"
 #include "proxy/log.h"
+#include "proxy/notify.h"
 #include "proxy/origdst.h"
 #include "proxy/policy.h"
 #include "proxy/recorder.h"
+#include "proxy/workloads.h"
 
 #define TEND_MS 500
+#define DRAIN_MS 50
 #define SWEEP_TICKS 2
 #define RETRY_TICKS 10 /* of what failed before */
 #define HOST_ADDRESSES_MAX 256
@@ -37,8 +41,7 @@ static double wall_seconds(void)
 static int add_documented(const struct control *c, struct directory *d,
 			  const struct fleet_workload *w)
 {
-	const struct member *m =
-		w->selector == SELECTOR_NETNS ? enroll_find(&c->enrollment, w) : NULL;
+	const struct member *m = enroll_find(&c->enrollment, w->namespace, w->name);
 	uint32_t index = m ? m->enrolled.index : DIRECTORY_NOT_LOCAL;
 	struct card *card = card_new(w);
 	int err = card ? 0 : -ENOMEM;
@@ -57,25 +60,24 @@ static int add_found(const struct control *c, struct directory *d)
 {
 	int err = 0;
 
-	for (unsigned i = 0; i < WORKLOADS_MAX && err == 0; i++) {
-		const struct member *m = c->enrollment.members[i];
-		struct directory_entry own = directory_local(d, i);
+	for (const struct member *m = c->enrollment.by_key; m != NULL && err == 0; m = m->hh.next) {
+		uint32_t index = m->enrolled.index;
+		struct directory_entry own = directory_local(d, index);
 
-		for (unsigned k = 0; m != NULL && k < m->address_count && err == 0; k++)
-			err = directory_add(d, &m->addresses[k], own.identity, i, own.card);
+		if (member_on_host(m))
+			continue; /* those are the host's, and several workloads share them */
+		for (unsigned k = 0; k < m->address_count && err == 0; k++)
+			err = directory_add(d, &m->addresses[k], own.identity, index, own.card);
 	}
 	return err;
 }
 
-static int add_host(struct directory *d)
+static int add_host(const struct control *c, struct directory *d)
 {
 	static struct addr16 found[HOST_ADDRESSES_MAX];
-	int fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
-	int n = fd < 0 ? -errno : netns_addresses(fd, found, HOST_ADDRESSES_MAX);
+	int n = netns_addresses(c->enrollment.host.netns_fd, found, HOST_ADDRESSES_MAX);
 	int err = 0;
 
-	if (fd >= 0)
-		close(fd);
 	if (n < 0)
 		return n;
 	for (int i = 0; i < n && i < HOST_ADDRESSES_MAX && err == 0; i++)
@@ -91,7 +93,7 @@ static struct directory *directory_build(const struct control *c, const struct f
 	for (size_t i = 0; i < fleet->workload_count && err == 0; i++)
 		err = add_documented(c, d, &fleet->workloads[i]);
 	if (err == 0)
-		err = add_host(d);
+		err = add_host(c, d);
 	if (err == 0)
 		err = add_found(c, d);
 	if (err == 0)
@@ -146,11 +148,12 @@ static void put_address(void *arg, const struct addr16 *ip, const struct directo
 
 	if (a == NULL)
 		return;
-	*a = (struct loader_address){.ip = *ip, .address.identity = d->identity};
-	if (d->index != DIRECTORY_NOT_LOCAL) {
-		a->address.flags = ADDRESS_LOCAL;
+	*a = (struct loader_address){.ip = *ip,
+				     .address = {.identity = d->identity, .index = d->index}};
+	if (d->index != DIRECTORY_NOT_LOCAL)
 		a->address.netns = e->control->enrollment.members[d->index]->enrolled.netns;
-	}
+	else if (d->identity == IDENTITY_HOST)
+		a->address.netns = e->control->enrollment.host.netns;
 }
 
 static int kernel_addresses(struct control *c)
@@ -165,27 +168,68 @@ static int kernel_addresses(struct control *c)
 	return err;
 }
 
+/* Ports that workloads of the host's namespace declare; the build has seen that no two do. */
+static int kernel_owners(struct control *c)
+{
+	const struct fleet *fleet = c->snapshot.fleet;
+	struct loader_owner *owners = NULL;
+	size_t n = 0;
+	int err;
+
+	for (size_t i = 0; i < fleet->workload_count; i++)
+		n += fleet->workloads[i].port_count;
+	owners = calloc(n + 1, sizeof *owners);
+	if (owners == NULL)
+		return -ENOMEM;
+	n = 0;
+	for (size_t i = 0; i < fleet->workload_count; i++) {
+		const struct fleet_workload *w = &fleet->workloads[i];
+		const struct member *m = enroll_find(&c->enrollment, w->namespace, w->name);
+
+		for (size_t k = 0; m != NULL && member_on_host(m) && k < w->port_count; k++)
+			owners[n++] = (struct loader_owner){htons(w->ports[k]), m->place};
+	}
+	err = loader_owner_replace(c->loader, owners, n);
+	free(owners);
+	return err;
+}
+
+/* The first half: what is new, beside what was. */
+static int kernel_put(struct control *c, struct entries *e, const struct loader_exclusions *x)
+{
+	const struct policy *policy = c->snapshot.policy;
+	int err = policy_kernel_entries(policy, put_policy, e);
+
+	if (err >= 0)
+		err = loader_policy_put(c->loader, e->policy, e->count, policy_revision(policy));
+	if (err >= 0)
+		err = loader_exclusions_put(c->loader, x);
+	if (err >= 0)
+		err = kernel_addresses(c);
+	return err;
+}
+
 /* Entries of the new policy beside those of the old; then addresses and workloads change
  * their identities; then the old entries go. At no moment is a subject without its entries,
  * which would leave it open. */
-static int kernel_apply(struct control *c)
+static int kernel_apply(struct control *c, const struct exclusions *sets)
 {
-	const struct policy *policy = c->snapshot.policy;
+	const struct loader_exclusions exclusions = exclusions_entries(sets);
 	struct entries e = {.control = c};
 	bool held = false;
 	int failed;
-	int err = policy_kernel_entries(policy, put_policy, &e);
+	int err = kernel_put(c, &e, &exclusions);
 
-	if (err >= 0)
-		err = loader_policy_put(c->loader, e.policy, e.count, policy_revision(policy));
-	if (err >= 0)
-		err = kernel_addresses(c);
 	if (err < 0)
 		goto out;
-	failed = enroll_capture(&c->enrollment, c->loader, c->snapshot.fleet, &held);
+	failed = enroll_capture(&c->enrollment, c->loader, c->snapshot.fleet, sets, &held);
 	/* One that could not be captured keeps nobody's revoked rules in force, but its own. */
 	if (!held)
 		err = loader_policy_prune(c->loader, e.policy, e.count);
+	if (!held && err >= 0)
+		err = loader_exclusions_prune(c->loader, &exclusions);
+	if (err >= 0)
+		err = kernel_owners(c);
 	if (err >= 0)
 		err = failed;
 out:
@@ -208,6 +252,7 @@ static void view_swap(struct worker *w, void *arg)
 static int control_apply(struct control *c)
 {
 	struct fleet *fleet = c->snapshot.fleet;
+	struct exclusions sets;
 	struct directory *directory;
 	struct view *view;
 	char paths[256];
@@ -225,28 +270,56 @@ static int control_apply(struct control *c)
 		return -ENOMEM;
 	workers_call(&c->node, view_swap, view);
 	view_unref(view);
-	err = kernel_apply(c);
+	err = exclusions_build(&sets, fleet);
+	if (err == 0)
+		err = kernel_apply(c, &sets);
+	exclusions_free(&sets);
 	c->apply_failed = err < 0;
 	if (err == 0)
 		enroll_release_strangers(&c->enrollment, c->loader);
+	enroll_walk(&c->enrollment, c->loader, false);
 	snprintf(paths, sizeof paths, "%s/namespaces", c->options->run_dir);
 	enroll_write_paths(&c->enrollment, paths);
 	return err;
 }
 
-static int control_build(struct control *c, struct snapshot *out, struct findings *findings)
+/* Both folders, as they are now. */
+static int documents_read(struct control *c, struct document_files *config,
+			  struct document_files *kept)
 {
-	struct document_files files;
 	char *error = NULL;
-	int err = files_read(c->options->config_dir, &files, &error);
+	int err = files_read(c->options->config_dir, config, &error);
 
+	*kept = (struct document_files){0};
 	if (err < 0) {
-		log_errx("configuration: %s", error ? error : strerror(-err));
-		free(error);
-		return err;
+		*config = (struct document_files){0};
+		goto fail;
 	}
-	err = config_build(files.items, files.count, c->identities, c->revision + 1, out, findings);
-	files_free(&files);
+	err = state_read(c->options->state_dir, kept, &error);
+	if (err == 0)
+		return 0;
+	files_free(config);
+	files_free(kept);
+fail:
+	log_errx("configuration: %s", error ? error : strerror(-err));
+	free(error);
+	return err;
+}
+
+static int control_build(struct control *c, const struct document_files *config,
+			 const struct document_files *kept, struct snapshot *out,
+			 struct findings *findings)
+{
+	size_t n = config->count + kept->count;
+	struct document_file *all = calloc(n + 1, sizeof *all);
+	int err;
+
+	if (all == NULL)
+		return -ENOMEM;
+	memcpy(all, config->items, config->count * sizeof *all);
+	memcpy(all + config->count, kept->items, kept->count * sizeof *all);
+	err = config_build(all, n, c->identities, c->revision + 1, out, findings);
+	free(all);
 	return err;
 }
 
@@ -271,9 +344,12 @@ static void options_compare(const struct options *running, struct options *wante
 	    running->event_rate != wanted->event_rate ||
 	    running->connect_timeout != wanted->connect_timeout ||
 	    running->head_timeout != wanted->head_timeout ||
-	    strcmp(running->metrics_address, wanted->metrics_address) != 0)
-		log_warnx("shunt.yaml: workers, slots, eventRate, connectTimeout, "
-			  "requestHeadTimeout and metrics.address change at the next start");
+	    running->slots_per_workload != wanted->slots_per_workload ||
+	    strcmp(running->metrics_address, wanted->metrics_address) != 0 ||
+	    strcmp(running->readiness_address, wanted->readiness_address) != 0)
+		log_warnx("shunt.yaml: workers, slots, slotsPerWorkload, eventRate, "
+			  "connectTimeout, requestHeadTimeout, metrics.address and "
+			  "readiness.address change at the next start");
 }
 
 static void reopen_log(struct control *c)
@@ -285,37 +361,83 @@ static void reopen_log(struct control *c)
 		log_errx("access log %s: %s", path, strerror(-err));
 }
 
-int control_reload(struct control *c, struct findings *findings)
+/* Takes *next over, and puts it into force. */
+static int control_advance(struct control *c, struct snapshot *next)
 {
-	struct snapshot next;
 	int err;
 
-	*findings = (struct findings){0};
-	err = control_build(c, &next, findings);
-	findings_log(findings);
-	c->reload_ok = err == 0;
-	if (err < 0) {
-		log_errx("reload: nothing was changed, revision %llu stays",
-			 (unsigned long long)c->revision);
-		return err;
-	}
-	options_compare(&c->snapshot.options, &next.options);
+	options_compare(&c->snapshot.options, &next->options);
 	c->revision++;
 	policy_unref(c->previous);
 	c->previous = policy_ref(c->snapshot.policy);
 	snapshot_free(&c->snapshot);
-	c->snapshot = next;
-	c->reload_time = wall_seconds();
-	reopen_log(c);
+	c->snapshot = *next;
 	err = control_apply(c);
-	c->reload_ok = err == 0;
-	if (err == 0)
-		log_info("reload: revision %llu is in force", (unsigned long long)c->revision);
-	else
-		log_errx("reload: revision %llu is in force, but not everything could be applied; "
+	if (err < 0)
+		log_errx("revision %llu is in force, but not everything could be applied; "
 			 "trying again every few seconds",
 			 (unsigned long long)c->revision);
 	return err;
+}
+
+static void documents_keep(struct control *c, const struct document_files *config,
+			   const struct document_files *kept)
+{
+	files_free(&c->documents);
+	files_free(&c->kept);
+	c->documents = *config;
+	c->kept = *kept;
+}
+
+int control_reload(struct control *c, struct findings *findings)
+{
+	struct document_files config, kept;
+	struct snapshot next;
+	int err;
+
+	*findings = (struct findings){0};
+	err = documents_read(c, &config, &kept);
+	if (err == 0)
+		err = control_build(c, &config, &kept, &next, findings);
+	findings_log(findings);
+	c->reload_ok = err == 0;
+	if (err < 0) {
+		files_free(&config);
+		files_free(&kept);
+		log_errx("reload: nothing was changed, revision %llu stays",
+			 (unsigned long long)c->revision);
+		return err;
+	}
+	documents_keep(c, &config, &kept);
+	c->reload_time = wall_seconds();
+	err = control_advance(c, &next);
+	reopen_log(c);
+	c->reload_ok = err == 0;
+	if (err == 0)
+		log_info("reload: revision %llu is in force", (unsigned long long)c->revision);
+	return err;
+}
+
+int control_rebuild(struct control *c, struct findings *findings)
+{
+	struct document_files kept = {0};
+	struct snapshot next;
+	char *error = NULL;
+	int err = state_read(c->options->state_dir, &kept, &error);
+
+	if (err < 0)
+		log_errx("%s", error ? error : strerror(-err));
+	free(error);
+	if (err == 0)
+		err = control_build(c, &c->documents, &kept, &next, findings);
+	findings_log(findings);
+	if (err < 0) {
+		files_free(&kept);
+		return err;
+	}
+	files_free(&c->kept);
+	c->kept = kept;
+	return control_advance(c, &next);
 }
 
 /* ---- kernel denials ---- */
@@ -350,6 +472,47 @@ static void events_ready(uv_poll_t *poll, int status, int events)
 
 /* ---- signals and timers ---- */
 
+static uint64_t connections(const struct control *c)
+{
+	uint64_t n = 0;
+
+	for (unsigned i = 0; i < c->node.worker_count; i++)
+		n += atomic_load_explicit(&c->node.workers[i].conns, memory_order_relaxed);
+	return n;
+}
+
+/* Counted from here on, and read only while it drains. */
+static void drain_tick(uv_timer_t *timer)
+{
+	struct control *c = container_of(timer, struct control, drain);
+	uint64_t open = connections(c);
+
+	if (open > 0 && io_now() < c->drain_until)
+		return;
+	if (open > 0)
+		log_warnx("%llu connections were still open after drainTimeout: they are reset",
+			  (unsigned long long)open);
+	uv_stop(&c->loop);
+}
+
+/* New connections meet what onUnavailable says; those that wait are accepted, and all are
+ * asked to end: idle ones at once, others with their answer. */
+static void drain_begin(struct control *c)
+{
+	c->draining = true;
+	c->drain_until = io_now() + UINT64_C(1000000) * c->snapshot.options.drain_timeout;
+	uv_timer_stop(&c->tend);
+	enroll_drain(&c->enrollment, c->loader, &c->node);
+	if (connections(c) > 0)
+		log_info("draining %llu connections, for %u s at most; a second signal stops at "
+			 "once",
+			 (unsigned long long)connections(c),
+			 c->snapshot.options.drain_timeout / 1000);
+	notify_stopping();
+	if (uv_timer_start(&c->drain, drain_tick, 0, DRAIN_MS) < 0)
+		uv_stop(&c->loop);
+}
+
 static void on_signal(uv_signal_t *handle, int number)
 {
 	struct control *c = handle->data;
@@ -365,9 +528,15 @@ static void on_signal(uv_signal_t *handle, int number)
 		reopen_log(c);
 		break;
 	default:
-		log_info("stopping on signal %d; links stay pinned (`shunt detach` releases them)",
-			 number);
-		uv_stop(&c->loop);
+		if (c->draining) {
+			log_info("stopping now, on a second signal %d", number);
+			uv_stop(&c->loop);
+		} else {
+			log_info("stopping on signal %d; links stay pinned (`shunt detach` "
+				 "releases them)",
+				 number);
+			drain_begin(c);
+		}
 	}
 }
 
@@ -379,9 +548,11 @@ static void tend(uv_timer_t *timer)
 	bool stale = enroll_is_stale(&c->enrollment, retry) || (retry && c->apply_failed);
 
 	if (c->ticks % SWEEP_TICKS == 0)
-		slots_sweep(c->node.slots, c->node.slot_count, io_now());
+		slots_sweep(&c->node, io_now());
 	if (stale && control_apply(c) < 0)
 		log_warnx("namespaces changed, but not everything could be applied");
+	enroll_walk(&c->enrollment, c->loader, retry);
+	workloads_tend(c);
 }
 
 static int watch_signals(struct control *c)
@@ -406,7 +577,9 @@ static int start_kernel(struct control *c)
 		.pin_dir = c->options->pin_dir,
 		.cgroup_root = c->options->cgroup_root,
 		.self_cgroup = c->options->self_cgroup,
+		.host_netns = c->enrollment.host.netns,
 		.slots = c->snapshot.options.slots,
+		.slot_quota = c->snapshot.options.slots_per_workload,
 		.event_rate = c->snapshot.options.event_rate,
 	};
 	int err = loader_open(&options, &c->loader);
@@ -417,6 +590,7 @@ static int start_kernel(struct control *c)
 	}
 	c->node.slots = loader_slots(c->loader, &c->node.slot_count);
 	c->node.dials = loader_dials(c->loader, &c->node.dial_count);
+	c->node.workloads = loader_workload(c->loader, 0);
 	return 0;
 }
 
@@ -472,6 +646,7 @@ static int start_workers(struct control *c)
 static int start_doors(struct control *c)
 {
 	const char *metrics = c->snapshot.options.metrics_address;
+	const char *readiness = c->snapshot.options.readiness_address;
 	char path[256];
 	int err;
 
@@ -481,11 +656,16 @@ static int start_doors(struct control *c)
 		log_errx("%s: %s", path, strerror(-err));
 		return err;
 	}
-	if (metrics[0] == '\0')
-		return 0;
-	err = admin_listen_tcp(&c->loop, metrics, scrape_routes, c, &c->scrape);
-	if (err < 0)
-		log_errx("metrics.address %s: %s", metrics, strerror(-err));
+	if (metrics[0] != '\0') {
+		err = admin_listen_tcp(&c->loop, metrics, scrape_routes, c, &c->scrape);
+		if (err < 0)
+			log_errx("metrics.address %s: %s", metrics, strerror(-err));
+	}
+	if (err == 0 && readiness[0] != '\0') {
+		err = admin_listen_tcp(&c->loop, readiness, readiness_routes, c, &c->readiness);
+		if (err < 0)
+			log_errx("readiness.address %s: %s", readiness, strerror(-err));
+	}
 	return err;
 }
 
@@ -501,18 +681,29 @@ static int start_loop(struct control *c)
 		err = uv_timer_init(&c->loop, &c->tend);
 	if (err == 0)
 		err = uv_timer_start(&c->tend, tend, TEND_MS, TEND_MS);
+	if (err == 0)
+		err = uv_timer_init(&c->loop, &c->drain);
 	return err;
 }
 
 static int first_snapshot(struct control *c)
 {
 	struct findings findings = {0};
+	char *error = NULL;
 	int err;
 
 	c->identities = identity_table_new();
 	if (c->identities == NULL)
 		return -ENOMEM;
-	err = control_build(c, &c->snapshot, &findings);
+	err = state_open(c->options->state_dir, &error);
+	if (err < 0)
+		log_errx("%s", error ? error : strerror(-err));
+	free(error);
+	if (err < 0)
+		return err;
+	err = documents_read(c, &c->documents, &c->kept);
+	if (err == 0)
+		err = control_build(c, &c->documents, &c->kept, &c->snapshot, &findings);
 	findings_log(&findings);
 	if (findings.errors > 0)
 		log_errx("%s: %zu error%s; nothing was started", c->options->config_dir,
@@ -539,6 +730,8 @@ int control_start(struct control *c)
 	if (err == 0)
 		err = netns_start();
 	if (err == 0)
+		err = enroll_start(&c->enrollment, c->options->cgroup_root);
+	if (err == 0)
 		err = start_records(c);
 	if (err == 0)
 		err = start_kernel(c);
@@ -552,6 +745,7 @@ int control_start(struct control *c)
 		err = start_doors(c);
 	if (err == 0)
 		err = control_apply(c);
+	c->ready = err == 0;
 	return err;
 }
 
@@ -574,6 +768,8 @@ void control_stop(struct control *c)
 	admin_close(c->admin);
 	if (c->scrape != NULL)
 		admin_close(c->scrape);
+	if (c->readiness != NULL)
+		admin_close(c->readiness);
 	uv_run(&c->loop, UV_RUN_NOWAIT);
 	uv_walk(&c->loop, close_handle, NULL);
 	uv_run(&c->loop, UV_RUN_DEFAULT);
@@ -587,5 +783,7 @@ void control_stop(struct control *c)
 	directory_unref(c->directory);
 	policy_unref(c->previous);
 	snapshot_free(&c->snapshot);
+	files_free(&c->documents);
+	files_free(&c->kept);
 	identity_table_free(c->identities);
 }

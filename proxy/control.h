@@ -10,6 +10,7 @@
 
 #include "bpf/loader.h"
 #include "config/build.h"
+#include "config/state.h"
 #include "proxy/access_log.h"
 #include "proxy/admin.h"
 #include "proxy/enroll.h"
@@ -20,6 +21,7 @@ struct control_options {
 	const char *config_dir;
 	const char *name;
 	const char *run_dir;
+	const char *state_dir;
 	const char *pin_dir;
 	const char *cgroup_root;
 	uint64_t self_cgroup;
@@ -34,6 +36,8 @@ struct control {
 	uint64_t ticks; /* of it */
 	struct identity_table *identities;
 	struct snapshot snapshot; /* what runs */
+	struct document_files documents; /* it was built from */
+	struct document_files kept; /* of the state folder, likewise */
 	struct policy *previous; /* names the rules of events older than the last reload */
 	uint64_t revision;
 	bool reload_ok; /* the last one */
@@ -49,6 +53,11 @@ struct control {
 	struct metrics *metrics;
 	struct admin *admin;
 	struct admin *scrape;
+	struct admin *readiness;
+	bool ready; /* everything of the first snapshot was applied */
+	bool draining; /* after the first signal */
+	uint64_t drain_until; /* ns */
+	uv_timer_t drain;
 	char host[64];
 	bool detach; /* on the way out: release everything */
 };
@@ -66,7 +75,14 @@ void control_stop(struct control *c);
 __attribute__((warn_unused_result)) int control_reload(struct control *c,
 						       struct findings *findings);
 
+/* The same with the documents of the last load, whatever stands in the folder now, and with
+ * what the state folder keeps now: a rule that somebody is just writing does not keep a
+ * workload from being added. */
+__attribute__((warn_unused_result)) int control_rebuild(struct control *c,
+							struct findings *findings);
+
 extern const struct admin_route control_routes[]; /* status.c */
+extern const struct admin_route readiness_routes[];
 extern const struct admin_route scrape_routes[];
 
 #endif

@@ -3,146 +3,97 @@
 #include "proxy/enroll.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "proxy/addr.h"
 #include "proxy/log.h"
 #include "proxy/origdst.h"
+#include "proxy/record.h"
 
-#define YOUNG_NS UINT64_C(10000000000) /* its addresses are looked at each time */
+#define SECOND_NS UINT64_C(1000000000)
+#define YOUNG_NS (10 * SECOND_NS) /* its addresses are looked at each time */
 #define REFRESH_AT_ONCE 8 /* of the others */
+#define WALKS_AT_ONCE 64
+
+const char *absentee_text(const struct absentee *a)
+{
+	if (a->why != REASON_NONE)
+		return reason_text(a->why);
+	if (a->err == ELOOP)
+		return "this is the host's own network namespace; select its workloads by cgroup: "
+		       "or systemd:id:";
+	if (a->err == ENOENT && a->selector == SELECTOR_SYSTEMD)
+		return "no such unit runs";
+	if (a->err == ESTALE)
+		return "the network namespace it was added with is gone";
+	return strerror(a->err);
+}
+
+int enroll_start(struct enrollment *e, const char *cgroup_root)
+{
+	e->host.cgroup_root = cgroup_root;
+	e->host.netns_fd = netns_open("/proc/self/ns/net", &e->host.netns);
+	return e->host.netns_fd < 0 ? e->host.netns_fd : 0;
+}
+
+/* Whoever had claimed a slot died with the daemon before us; who had not been accepted was
+ * reset when its listeners were closed. */
+static void adopt_slots(struct enrollment *e, struct loader *l, struct node *node)
+{
+	for (uint32_t i = 0; i < node->slot_count; i++) {
+		uint32_t used = __atomic_load_n(&node->slots[i].used, __ATOMIC_RELAXED);
+
+		e->lost_waiting += used == SLOT_WRITTEN;
+		e->lost_open += used == SLOT_CLAIMED;
+		if (used != SLOT_FREE)
+			slot_free(node, &node->slots[i]);
+	}
+	for (uint32_t i = 0; i < WORKLOADS_MAX; i++)
+		__atomic_store_n(&loader_workload(l, i)->slots_used, 0, __ATOMIC_RELAXED);
+	if (e->lost_waiting + e->lost_open > 0)
+		log_info("of the daemon before us %llu connections were open and %llu waited for "
+			 "it; they were reset",
+			 (unsigned long long)e->lost_open, (unsigned long long)e->lost_waiting);
+}
 
 void enroll_adopt(struct enrollment *e, struct loader *l, struct node *node)
 {
-	size_t n = loader_workload_list(l, NULL, NULL, 0);
-	uint64_t *netns = calloc(n ? n : 1, sizeof *netns);
+	size_t n = loader_workload_list(l, NULL, 0);
 	struct workload *w = calloc(n ? n : 1, sizeof *w);
 
 	e->adopted = calloc(n ? n : 1, sizeof *e->adopted);
-	if (netns != NULL && w != NULL && e->adopted != NULL)
-		n = loader_workload_list(l, netns, w, n);
-	else
-		n = 0;
+	n = w != NULL && e->adopted != NULL ? loader_workload_list(l, w, n) : 0;
 	for (size_t i = 0; i < n; i++) {
-		if (w[i].index >= WORKLOADS_MAX)
-			continue;
 		e->generations[w[i].index] = w[i].generation;
-		e->adopted[e->adopted_count++] = (struct adopted){netns[i], w[i].index};
+		e->adopted[e->adopted_count++] = (struct adopted){w[i].place, w[i].index};
 	}
-	free(netns);
 	free(w);
-	/* Whoever had claimed a slot died with the daemon before us. */
-	for (uint32_t i = 0; i < node->slot_count; i++)
-		if (__atomic_load_n(&node->slots[i].used, __ATOMIC_RELAXED) != SLOT_FREE)
-			slot_free(&node->slots[i]);
+	adopt_slots(e, l, node);
 }
 
-/* The place this namespace had under the daemon before us, or NULL. */
-static struct adopted *adopted_place(const struct enrollment *e, uint64_t netns)
+/* The index this place had under the daemon before us, or NULL. */
+static struct adopted *adopted_find(const struct enrollment *e, uint64_t place)
 {
 	for (size_t i = 0; i < e->adopted_count; i++)
-		if (e->adopted[i].netns == netns)
+		if (e->adopted[i].place == place)
 			return &e->adopted[i];
 	return NULL;
 }
 
-struct member *enroll_find(const struct enrollment *e, const struct fleet_workload *w)
+struct member *enroll_find(const struct enrollment *e, const char *namespace, const char *name)
 {
-	for (unsigned i = 0; i < WORKLOADS_MAX; i++) {
-		struct member *m = e->members[i];
+	struct member *m = NULL;
+	char key[512];
+	int n = snprintf(key, sizeof key, "%s/%s", namespace, name);
 
-		if (m != NULL && strcmp(m->name, w->name) == 0 &&
-		    strcmp(m->namespace, w->namespace) == 0)
-			return m;
-	}
-	return NULL;
-}
-
-static bool member_is_current(const struct member *m)
-{
-	struct stat st;
-
-	return stat(m->path, &st) == 0 && st.st_dev == m->device && st.st_ino == m->inode;
-}
-
-static void member_free(struct member *m)
-{
-	netns_pool_free(m->enrolled.pool);
-	for (int kind = 0; kind < LISTENER_KINDS; kind++)
-		if (m->enrolled.listeners[kind] >= 0)
-			close(m->enrolled.listeners[kind]);
-	if (m->enrolled.netns_fd >= 0)
-		close(m->enrolled.netns_fd);
-	free(m->namespace);
-	free(m->name);
-	free(m->path);
-	free(m);
-}
-
-/* The first address of each family, documents before what is found. */
-static void member_own(struct member *m, const struct fleet_workload *w)
-{
-	m->ip4 = m->ip6 = (struct addr16){{0}};
-	for (size_t i = w->address_count + m->address_count; i-- > 0;) {
-		const struct addr16 *ip = i < w->address_count
-						  ? &w->addresses[i]
-						  : &m->addresses[i - w->address_count];
-
-		if (addr_is_v4(ip))
-			m->ip4 = *ip;
-		else
-			m->ip6 = *ip;
-	}
-}
-
-/* Reads the addresses of the namespace; true when they are others than before. */
-static bool member_read_addresses(struct member *m)
-{
-	struct addr16 found[OWN_ADDRESSES_MAX];
-	int n = netns_addresses(m->enrolled.netns_fd, found, OWN_ADDRESSES_MAX);
-	unsigned count = n > OWN_ADDRESSES_MAX ? OWN_ADDRESSES_MAX : (unsigned)n;
-
-	if (n < 0)
-		return false; /* what was known stays */
-	if (n > OWN_ADDRESSES_MAX && m->address_count < count)
-		log_warnx("workload %s/%s: %d addresses, %d are read; name the others in its "
-			  "document",
-			  m->namespace, m->name, n, OWN_ADDRESSES_MAX);
-	if (count == m->address_count && memcmp(found, m->addresses, count * sizeof found[0]) == 0)
-		return false;
-	memcpy(m->addresses, found, count * sizeof found[0]);
-	m->address_count = count;
-	m->captured = false; /* the kernel is to be told */
-	return true;
-}
-
-static int member_open(struct member *m, const struct fleet_workload *w)
-{
-	struct enrolled *en = &m->enrolled;
-	struct stat st;
-	int err;
-
-	m->namespace = strdup(w->namespace);
-	m->name = strdup(w->name);
-	m->path = strdup(w->selected);
-	if (m->namespace == NULL || m->name == NULL || m->path == NULL)
-		return -ENOMEM;
-	en->netns_fd = netns_open(w->selected, &en->netns);
-	if (en->netns_fd < 0)
-		return en->netns_fd;
-	if (fstat(en->netns_fd, &st) < 0)
-		return -errno;
-	m->device = st.st_dev;
-	m->inode = st.st_ino;
-	err = netns_listen(en->netns_fd, en->listeners);
-	if (err < 0)
-		return err;
-	en->pool = netns_pool_new(en->netns_fd);
-	return en->pool ? 0 : -ENOMEM;
+	if (n < (int)sizeof key)
+		HASH_FIND_STR(e->by_key, key, m);
+	return m;
 }
 
 struct seating {
@@ -177,17 +128,31 @@ static void member_unseat(struct member *m, struct node *node, enum reason why)
 static bool index_is_adopted(const struct enrollment *e, uint32_t index)
 {
 	for (size_t i = 0; i < e->adopted_count; i++)
-		if (e->adopted[i].netns != 0 && e->adopted[i].index == index)
+		if (e->adopted[i].place != 0 && e->adopted[i].index == index)
 			return true;
 	return false;
 }
 
-/* Its own place if a daemon before us gave it one, with the generation it had; else a free one
- * that nobody may come back to. */
+/* The next one that nobody has and nobody may come back to. */
+static int index_take(struct enrollment *e, uint32_t *index)
+{
+	for (uint32_t tries = 0; tries < WORKLOADS_MAX; tries++) {
+		uint32_t i = e->next;
+
+		e->next = (i + 1) % WORKLOADS_MAX;
+		if (e->members[i] == NULL && !index_is_adopted(e, i)) {
+			*index = i;
+			return 0;
+		}
+	}
+	return -ENOSPC;
+}
+
+/* Its own index if a daemon before us gave it one, with the generation it had. */
 static int member_place(struct enrollment *e, struct member *m)
 {
-	struct adopted *a = adopted_place(e, m->enrolled.netns);
-	uint32_t i = 0;
+	struct adopted *a = adopted_find(e, m->place);
+	int err;
 
 	if (a != NULL && e->members[a->index] == NULL) {
 		m->enrolled.index = a->index;
@@ -195,45 +160,48 @@ static int member_place(struct enrollment *e, struct member *m)
 		m->known = true;
 		return 0;
 	}
-	while (i < WORKLOADS_MAX && (e->members[i] != NULL || index_is_adopted(e, i)))
-		i++;
-	if (i == WORKLOADS_MAX)
-		return -ENOSPC;
-	m->enrolled.index = i;
-	m->enrolled.generation = ++e->generations[i];
-	return 0;
+	err = index_take(e, &m->enrolled.index);
+	if (err == 0)
+		m->enrolled.generation = ++e->generations[m->enrolled.index];
+	return err;
 }
 
-/* Only now: one that failed half-way comes back to its place. */
-static void place_taken(struct enrollment *e, uint64_t netns)
+static bool place_is_taken(const struct enrollment *e, uint64_t place)
 {
-	struct adopted *a = adopted_place(e, netns);
+	for (const struct member *m = e->by_key; m != NULL; m = m->hh.next)
+		if (m->place == place)
+			return true;
+	return false;
+}
 
+static void member_enter(struct enrollment *e, struct member *m)
+{
+	struct adopted *a = adopted_find(e, m->place);
+
+	e->members[m->enrolled.index] = m;
+	HASH_ADD_KEYPTR(hh, e->by_key, m->key, strlen(m->key), m);
+	e->count++;
+	e->on_host += member_on_host(m);
+	e->host_changed |= member_on_host(m);
 	if (a != NULL)
-		a->netns = 0;
+		a->place = 0; /* only now: one that failed half-way comes back to its index */
 }
 
-static int enroll_one(struct enrollment *e, struct node *node, const struct fleet_workload *w)
+static int enroll_one(struct enrollment *e, struct node *node, const struct fleet_workload *w,
+		      enum reason *why)
 {
-	struct member *m = calloc(1, sizeof *m);
 	struct seating s = {.err = 0};
-	int err;
+	struct member *m;
+	int err = member_open(w, &e->host, &m, why);
 
-	if (m == NULL)
-		return -ENOMEM;
-	m->enrolled.netns_fd = -1;
-	for (int kind = 0; kind < LISTENER_KINDS; kind++)
-		m->enrolled.listeners[kind] = -1;
-	err = member_open(m, w);
+	if (err == 0 && place_is_taken(e, m->place))
+		err = -EEXIST; /* two paths to one namespace */
 	if (err == 0)
 		err = member_place(e, m);
 	if (err < 0) {
 		member_free(m);
 		return err;
 	}
-	m->opened = io_now();
-	member_read_addresses(m);
-	member_own(m, w);
 	s.enrolled = &m->enrolled;
 	workers_call(node, seat_open_call, &s);
 	if (s.err < 0) {
@@ -241,8 +209,7 @@ static int enroll_one(struct enrollment *e, struct node *node, const struct flee
 		member_free(m);
 		return s.err;
 	}
-	e->members[m->enrolled.index] = m;
-	place_taken(e, m->enrolled.netns);
+	member_enter(e, m);
 	return 0;
 }
 
@@ -251,33 +218,39 @@ static void absentees_free(struct absentee *a, size_t n)
 	for (size_t i = 0; i < n; i++) {
 		free(a[i].namespace);
 		free(a[i].name);
-		free(a[i].path);
+		free(a[i].selected);
 	}
 	free(a);
 }
 
-static void absentee_add(struct enrollment *e, const struct fleet_workload *w, int err)
+static struct absentee *absentee_add(struct enrollment *e, const struct fleet_workload *w, int err,
+				     enum reason why)
 {
 	struct absentee *grown = realloc(e->absent, (e->absent_count + 1) * sizeof *grown);
 	struct absentee *a;
 
 	if (grown == NULL)
-		return;
+		return NULL;
 	e->absent = grown;
 	a = &grown[e->absent_count++];
-	a->namespace = strdup(w->namespace);
-	a->name = strdup(w->name);
-	a->path = strdup(w->selected);
-	a->err = -err;
+	*a = (struct absentee){
+		.namespace = strdup(w->namespace),
+		.name = strdup(w->name),
+		.selector = w->selector,
+		.selected = strdup(w->selected),
+		.err = -err,
+		.why = why,
+	};
+	return a;
 }
 
 /* Was it absent for the same reason before? Then the log has said so. */
-static bool is_news(const struct absentee *before, size_t n, const struct fleet_workload *w,
-		    int err)
+static bool is_news(const struct absentee *before, size_t n, const struct absentee *a)
 {
 	for (size_t i = 0; i < n; i++)
-		if (before[i].err == -err && before[i].path != NULL &&
-		    strcmp(before[i].path, w->selected) == 0)
+		if (before[i].err == a->err && before[i].why == a->why &&
+		    before[i].selected != NULL && a->selected != NULL &&
+		    strcmp(before[i].selected, a->selected) == 0)
 			return false;
 	return true;
 }
@@ -291,92 +264,110 @@ void enroll_open(struct enrollment *e, struct node *node, const struct fleet *fl
 	e->absent_count = 0;
 	for (size_t i = 0; i < fleet->workload_count; i++) {
 		const struct fleet_workload *w = &fleet->workloads[i];
-		struct member *m = w->selector == SELECTOR_NETNS ? enroll_find(e, w) : NULL;
+		struct member *m = enroll_find(e, w->namespace, w->name);
+		enum reason why = REASON_NONE;
+		struct absentee *a;
 		int err;
 
 		if (m != NULL)
 			member_own(m, w);
-		if (w->selector != SELECTOR_NETNS || m != NULL)
+		if (w->selector == SELECTOR_NONE || m != NULL)
 			continue;
-		err = enroll_one(e, node, w);
+		err = enroll_one(e, node, w, &why);
 		if (err == 0) {
-			log_info("workload %s/%s: enrolled (%s)", w->namespace, w->name,
-				 w->selected);
+			log_info("workload %s/%s: enrolled (%s:%s)", w->namespace, w->name,
+				 selector_word(w->selector), w->selected);
 			continue;
 		}
-		absentee_add(e, w, err);
-		if (is_news(before, before_count, w, err))
-			log_warnx("workload %s/%s: not enrolled: %s: %s", w->namespace, w->name,
-				  w->selected, strerror(-err));
+		a = absentee_add(e, w, err, why);
+		if (a != NULL && is_news(before, before_count, a))
+			log_warnx("workload %s/%s: not enrolled: %s:%s: %s", w->namespace, w->name,
+				  selector_word(w->selector), w->selected, absentee_text(a));
 	}
 	absentees_free(before, before_count);
 }
 
-static struct workload kernel_workload(const struct member *m)
+/* ---- the kernel's part ---- */
+
+static struct workload kernel_workload(const struct member *m, const struct fleet_workload *w,
+				       uint32_t exclusion)
 {
 	return (struct workload){
+		.place = m->place,
 		.index = m->enrolled.index,
 		.generation = m->enrolled.generation,
-		.identity = m->identity,
-		.flags = WORKLOAD_EGRESS | WORKLOAD_INGRESS,
+		.identity = w->identity,
+		.flags = WORKLOAD_EGRESS | WORKLOAD_INGRESS |
+			 (w->unavailable_allow ? WORKLOAD_AWAY_ALLOW : 0),
+		.exclusion = exclusion,
 		.ip4 = m->ip4,
 		.ip6 = m->ip6,
 	};
 }
 
-/* One that is new is not judged before its inbound program is there: a connect() captured in
- * between would find nobody to take it. One that is known goes on being judged meanwhile. */
-static int member_capture(struct member *m, struct loader *l)
+/* One that is new is not judged before its door is there: a connect() captured in between
+ * would find nobody to take it. One that is known goes on being judged meanwhile. */
+static int member_capture(struct enrollment *e, struct member *m, struct loader *l)
 {
-	struct workload w = kernel_workload(m);
-	struct workload quiet = w;
+	struct workload quiet = m->wanted;
 	int err = 0;
 
-	quiet.flags = m->known ? w.flags : 0;
+	if (m->captured)
+		return loader_workload_put(l, &m->wanted);
+	quiet.flags = m->known ? m->wanted.flags : 0;
 	for (int kind = 0; kind < LISTENER_KINDS && err == 0; kind++)
 		if (m->enrolled.listeners[kind] >= 0)
-			err = loader_listener_put(l, w.index, (enum listener_kind)kind,
+			err = loader_listener_put(l, m->enrolled.index, (enum listener_kind)kind,
 						  m->enrolled.listeners[kind]);
 	if (err == 0)
-		err = loader_workload_put(l, m->enrolled.netns, &quiet);
+		err = loader_workload_put(l, &quiet);
 	if (err == 0)
-		err = loader_inbound_attach(l, m->enrolled.netns_fd, m->enrolled.netns, &w);
+		err = loader_inbound_attach(l, m->enrolled.netns_fd, m->enrolled.netns);
+	if (err == 0 && member_on_host(m))
+		loader_host_workloads(l, (uint32_t)e->on_host);
 	if (err == 0 && !m->known)
-		err = loader_workload_put(l, m->enrolled.netns, &w);
+		err = loader_workload_put(l, &m->wanted);
 	m->captured = err == 0;
 	m->known |= m->captured;
 	return err;
 }
 
-int enroll_capture(struct enrollment *e, struct loader *l, const struct fleet *fleet, bool *held)
+int enroll_capture(struct enrollment *e, struct loader *l, const struct fleet *fleet,
+		   const struct exclusions *x, bool *held)
 {
 	int last = 0;
 
 	*held = false;
 	for (size_t i = 0; i < fleet->workload_count; i++) {
 		const struct fleet_workload *w = &fleet->workloads[i];
-		struct member *m = w->selector == SELECTOR_NETNS ? enroll_find(e, w) : NULL;
+		struct member *m = enroll_find(e, w->namespace, w->name);
+		struct workload wanted;
 		int err;
 
-		if (m == NULL || (m->captured && m->identity == w->identity))
+		if (m == NULL)
 			continue;
-		m->identity = w->identity;
-		err = member_capture(m, l);
+		wanted = kernel_workload(m, w, x->sets[i]);
+		if (m->captured && memcmp(&wanted, &m->wanted, sizeof wanted) == 0)
+			continue;
+		m->wanted = wanted;
+		err = member_capture(e, m, l);
 		if (err == 0) {
-			m->judged_as = m->identity;
+			m->judged_as = wanted.identity;
 			continue;
 		}
 		last = err;
 		/* Its programs of before go on by the identity of before (0: of another life). */
-		*held |= m->known && m->judged_as != m->identity;
-		log_errx("workload %s/%s: NOT CAPTURED, its traffic may pass unjudged: %s",
-			 m->namespace, m->name, loader_error(l));
+		*held |= m->known && m->judged_as != wanted.identity;
+		log_errx("workload %s: NOT CAPTURED, its traffic may pass unjudged: %s", m->key,
+			 loader_error(l));
 	}
 	return last;
 }
 
-/* Its namespace goes on as another member (renamed, or its path spelled in another way): what
- * the kernel has of it stays and goes on judging, as after a daemon before us. */
+/* ---- leaving ---- */
+
+/* Its place goes on as another member (renamed, or its path spelled in another way): what the
+ * kernel has of it stays and goes on judging, as after a daemon before us. */
 static bool leave_to_next(struct enrollment *e, const struct member *m)
 {
 	struct adopted *grown = realloc(e->adopted, (e->adopted_count + 1) * sizeof *grown);
@@ -384,73 +375,85 @@ static bool leave_to_next(struct enrollment *e, const struct member *m)
 	if (grown == NULL)
 		return false;
 	e->adopted = grown;
-	grown[e->adopted_count++] = (struct adopted){m->enrolled.netns, m->enrolled.index};
+	grown[e->adopted_count++] = (struct adopted){m->place, m->enrolled.index};
 	return true;
+}
+
+/* The door of the host's namespace and its route stay as long as one workload is there. */
+static void place_close(struct enrollment *e, struct member *m, struct loader *l)
+{
+	loader_workload_remove(l, m->place);
+	if (member_on_host(m))
+		loader_host_workloads(l, (uint32_t)e->on_host);
+	if (member_on_host(m) && e->on_host > 0)
+		return;
+	loader_inbound_detach(l, m->enrolled.netns);
+	netns_unroute(m->enrolled.netns_fd);
 }
 
 static void member_release(struct enrollment *e, struct member *m, struct loader *l,
 			   struct node *node, enum reason why, bool stays)
 {
-	stays = stays && leave_to_next(e, m);
-	if (!stays) {
-		loader_workload_remove(l, m->enrolled.netns);
-		loader_inbound_detach(l, m->enrolled.netns);
-	}
+	e->members[m->enrolled.index] = NULL;
+	HASH_DEL(e->by_key, m);
+	e->count--;
+	e->on_host -= member_on_host(m);
+	e->host_changed |= member_on_host(m);
+	if (!stays || !leave_to_next(e, m))
+		place_close(e, m, l);
 	for (int kind = 0; kind < LISTENER_KINDS; kind++)
 		loader_listener_remove(l, m->enrolled.index, (enum listener_kind)kind);
 	member_unseat(m, node, why);
-	if (!stays)
-		netns_unroute(m->enrolled.netns_fd);
-	log_info("workload %s/%s: released", m->namespace, m->name);
-	e->members[m->enrolled.index] = NULL;
+	log_info("workload %s: released", m->key);
 	member_free(m);
 }
 
-static const struct fleet_workload *still_named(const struct fleet *fleet, const struct member *m)
+static bool still_named(const struct fleet *fleet, const struct member *m)
 {
 	const struct fleet_workload *w = fleet_by_name(fleet, m->namespace, m->name);
 
-	return w != NULL && w->selector == SELECTOR_NETNS && strcmp(w->selected, m->path) == 0
-		       ? w
-		       : NULL;
+	return w != NULL && w->selector == m->selector && strcmp(w->selected, m->selected) == 0;
 }
 
 void enroll_release_strangers(struct enrollment *e, struct loader *l)
 {
 	struct workload *w;
-	uint64_t *netns;
 	size_t n;
 
 	/* A stranger may be one that could not be opened yet: until all are here he is judged. */
 	if (e->absent_count > 0)
 		return;
-	n = loader_workload_list(l, NULL, NULL, 0);
-	netns = calloc(n ? n : 1, sizeof *netns);
+	n = loader_workload_list(l, NULL, 0);
 	w = calloc(n ? n : 1, sizeof *w);
-	n = netns && w ? loader_workload_list(l, netns, w, n) : 0;
+	n = w != NULL ? loader_workload_list(l, w, n) : 0;
 	for (size_t i = 0; i < n; i++) {
-		const struct member *m = w[i].index < WORKLOADS_MAX ? e->members[w[i].index] : NULL;
+		const struct member *m = e->members[w[i].index];
 
-		if (m != NULL && m->enrolled.netns == netns[i])
+		if (m != NULL && m->place == w[i].place)
 			continue;
-		loader_workload_remove(l, netns[i]);
-		loader_inbound_detach(l, netns[i]);
+		loader_workload_remove(l, w[i].place);
+		if (!(w[i].place & PLACE_CGROUP))
+			loader_inbound_detach(l, w[i].place);
 	}
-	free(netns);
 	free(w);
-	free(e->adopted); /* nobody comes back to these places any more */
+	loader_host_workloads(l, (uint32_t)e->on_host);
+	if (e->on_host == 0)
+		loader_inbound_detach(l, e->host.netns);
+	free(e->adopted); /* nobody comes back to these indexes any more */
 	e->adopted = NULL;
 	e->adopted_count = 0;
 }
 
-static bool named_otherwise(const struct fleet *fleet, const struct member *m)
+static bool named_otherwise(const struct enrollment *e, const struct fleet *fleet,
+			    const struct member *m)
 {
+	char path[PATH_MAX];
 	struct stat st;
 
 	for (size_t i = 0; i < fleet->workload_count; i++)
-		if (fleet->workloads[i].selector == SELECTOR_NETNS &&
-		    stat(fleet->workloads[i].selected, &st) == 0 && st.st_dev == m->device &&
-		    st.st_ino == m->inode)
+		if (fleet->workloads[i].selector != SELECTOR_NONE &&
+		    member_path(&fleet->workloads[i], &e->host, path, sizeof path) == 0 &&
+		    stat(path, &st) == 0 && st.st_dev == m->device && st.st_ino == m->inode)
 			return true;
 	return false;
 }
@@ -458,12 +461,21 @@ static bool named_otherwise(const struct fleet *fleet, const struct member *m)
 void enroll_release(struct enrollment *e, struct loader *l, struct node *node,
 		    const struct fleet *fleet, enum reason why)
 {
-	for (unsigned i = 0; i < WORKLOADS_MAX; i++) {
-		struct member *m = e->members[i];
+	struct member *m, *next;
 
-		if (m != NULL && (still_named(fleet, m) == NULL || !member_is_current(m)))
-			member_release(e, m, l, node, why, named_otherwise(fleet, m));
-	}
+	HASH_ITER(hh, e->by_key, m, next)
+		if (!still_named(fleet, m) || !member_is_current(m, &e->host))
+			member_release(e, m, l, node, why, named_otherwise(e, fleet, m));
+}
+
+/* ---- watching ---- */
+
+static bool member_refresh(struct member *m)
+{
+	if (!member_read_addresses(m))
+		return false;
+	m->captured = false; /* the kernel is to be told */
+	return true;
 }
 
 /* The next few of those that are not young any more: all of them in the course of time. */
@@ -478,30 +490,110 @@ static bool refresh_some(struct enrollment *e)
 		e->refreshed = (e->refreshed + 1) % WORKLOADS_MAX;
 		if (m == NULL)
 			continue;
-		stale |= member_read_addresses(m);
+		stale |= member_refresh(m);
 		left--;
 	}
 	return stale;
+}
+
+/* A path that is there may not be a namespace yet: `ip netns add` mounts it after. */
+static bool absentee_is_back(const struct enrollment *e, const struct absentee *a, bool retry)
+{
+	const struct fleet_workload w = {.selector = a->selector, .selected = a->selected};
+	char path[PATH_MAX];
+
+	if (a->err != ENOENT)
+		return retry;
+	return member_path(&w, &e->host, path, sizeof path) == 0 && access(path, F_OK) == 0;
 }
 
 bool enroll_is_stale(struct enrollment *e, bool retry)
 {
 	bool stale = refresh_some(e);
 
-	/* A path that is there may not be a namespace yet: `ip netns add` mounts it after. */
 	for (size_t i = 0; i < e->absent_count; i++)
-		stale |= e->absent[i].err == ENOENT ? access(e->absent[i].path, F_OK) == 0 : retry;
-	for (unsigned i = 0; i < WORKLOADS_MAX; i++) {
-		struct member *m = e->members[i];
-
-		if (m == NULL)
-			continue;
-		stale |= !member_is_current(m) || (retry && !m->captured);
+		stale |= absentee_is_back(e, &e->absent[i], retry);
+	for (struct member *m = e->by_key; m != NULL; m = m->hh.next) {
+		stale |= !member_is_current(m, &e->host) || (retry && !m->captured);
 		if (io_now() - m->opened < YOUNG_NS)
-			stale |= member_read_addresses(m);
+			stale |= member_refresh(m);
 	}
 	return stale;
 }
+
+/* ---- the registry of listening ports ---- */
+
+struct walk {
+	struct loader *loader;
+	uint64_t netns;
+	const uint32_t *indexes;
+	size_t count;
+};
+
+static int walk_here(void *arg)
+{
+	const struct walk *w = arg;
+
+	return loader_registry_walk(w->loader, w->netns, w->indexes, w->count);
+}
+
+/* Those of the host's namespace are walked for all of them at once. */
+static void member_walk(struct enrollment *e, struct member *m, struct loader *l)
+{
+	uint32_t *indexes = calloc(e->count, sizeof *indexes);
+	struct walk w = {l, m->enrolled.netns, indexes, 0};
+	int err = indexes ? 0 : -ENOMEM;
+
+	for (struct member *other = e->by_key; other != NULL && err == 0; other = other->hh.next) {
+		if (other->enrolled.netns != m->enrolled.netns || !other->captured)
+			continue;
+		indexes[w.count++] = other->enrolled.index;
+		other->walked = io_now();
+		atomic_store_explicit(&other->refused, false, memory_order_relaxed);
+	}
+	if (err == 0)
+		err = netns_visit(m->enrolled.netns_fd, walk_here, &w);
+	if (err < 0 && !m->walk_failed)
+		log_warnx("workload %s: its listening ports are not all known (%s): connections to "
+			  "closed ports are accepted, then reset",
+			  m->key, err == -ENOSPC ? "the registry is full" : strerror(-err));
+	m->walk_failed = err < 0;
+	free(indexes);
+}
+
+static bool wants_walk(const struct enrollment *e, const struct member *m, const struct loader *l,
+		       bool retry)
+{
+	if (!m->captured)
+		return false;
+	if (member_on_host(m) && e->host_changed)
+		return true;
+	if (!loader_registry_is_complete(l, m->enrolled.index))
+		return !m->walk_failed || retry;
+	return atomic_load_explicit(&m->refused, memory_order_relaxed) &&
+	       io_now() - m->walked > SECOND_NS;
+}
+
+void enroll_walk(struct enrollment *e, struct loader *l, bool retry)
+{
+	uint64_t overflow = loader_globals(l)->registry_overflow;
+	unsigned left = WALKS_AT_ONCE;
+
+	if (!loader_registry_walks(l))
+		return;
+	if (overflow != e->swept)
+		loader_registry_sweep(l);
+	e->swept = overflow;
+	for (struct member *m = e->by_key; m != NULL && left > 0; m = m->hh.next) {
+		if (!wants_walk(e, m, l, retry))
+			continue;
+		member_walk(e, m, l);
+		e->host_changed &= !member_on_host(m);
+		left--;
+	}
+}
+
+/* ---- the end ---- */
 
 void enroll_write_paths(const struct enrollment *e, const char *file)
 {
@@ -511,29 +603,49 @@ void enroll_write_paths(const struct enrollment *e, const char *file)
 		log_warn("%s", file);
 		return;
 	}
-	for (unsigned i = 0; i < WORKLOADS_MAX; i++)
-		if (e->members[i] != NULL)
-			fprintf(f, "%s\n", e->members[i]->path);
+	for (const struct member *m = e->by_key; m != NULL; m = m->hh.next)
+		fprintf(f, "%s\n", member_on_host(m) ? "/proc/self/ns/net" : m->path);
 	if (fclose(f) != 0)
 		log_warn("%s", file);
 }
 
+static void seats_drain_call(struct worker *w, void *arg)
+{
+	(void)arg;
+	seats_drain(w);
+}
+
+void enroll_drain(struct enrollment *e, struct loader *l, struct node *node)
+{
+	for (const struct member *m = e->by_key; m != NULL; m = m->hh.next)
+		for (int kind = 0; kind < LISTENER_KINDS; kind++)
+			loader_listener_remove(l, m->enrolled.index, (enum listener_kind)kind);
+	workers_call(node, seats_drain_call, NULL);
+	for (struct member *m = e->by_key; m != NULL; m = m->hh.next)
+		for (int kind = 0; kind < LISTENER_KINDS; kind++) {
+			if (m->enrolled.listeners[kind] >= 0)
+				close(m->enrolled.listeners[kind]);
+			m->enrolled.listeners[kind] = -1;
+		}
+}
+
 void enroll_close(struct enrollment *e, struct loader *l, struct node *node, bool detach)
 {
+	struct member *m, *next;
+
 	absentees_free(e->absent, e->absent_count);
 	free(e->adopted);
-	for (unsigned i = 0; i < WORKLOADS_MAX; i++) {
-		struct member *m = e->members[i];
-
-		if (m == NULL)
-			continue;
+	HASH_ITER(hh, e->by_key, m, next) {
 		if (detach) {
 			member_release(e, m, l, node, REASON_SHUTDOWN, false);
 			continue;
 		}
-		/* Links and maps stay: with our listeners gone the kernel refuses. */
+		/* Links and maps stay: with our listeners gone the kernel does as onUnavailable
+		 * says. */
+		HASH_DEL(e->by_key, m);
+		e->members[m->enrolled.index] = NULL;
 		member_unseat(m, node, REASON_SHUTDOWN);
-		e->members[i] = NULL;
 		member_free(m);
 	}
+	close(e->host.netns_fd);
 }

@@ -8,6 +8,8 @@
 #ifndef SHUNT_ENROLLED_H
 #define SHUNT_ENROLLED_H
 
+#include <stdatomic.h>
+
 #include "bpf/abi.h"
 #include "proxy/netns.h"
 
@@ -18,6 +20,7 @@ struct enrolled {
 	int netns_fd;
 	int listeners[LISTENER_KINDS]; /* -1 where IPv6 is off */
 	struct netns_pool *pool;
+	atomic_bool *refused; /* set by a worker whose dial met a closed port here */
 };
 
 #endif

@@ -195,3 +195,32 @@ void seat_close(struct worker *w, const struct enrolled *e, enum reason why)
 	list_remove(&seat->share.active);
 	loop_later(&w->io, &seat->later, seat_free);
 }
+
+static void listener_drain(struct seat *seat, struct listener *l)
+{
+	int fd;
+
+	if (l->io.loop == NULL)
+		return;
+	while ((fd = accept4(l->io.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0 ||
+	       errno == EINTR || errno == ECONNABORTED)
+		if (fd >= 0)
+			conn_accept(seat->worker, seat, l->kind, fd);
+	io_unwatch(&l->io);
+}
+
+void seats_drain(struct worker *w)
+{
+	w->draining = true;
+	for (unsigned i = 0; i < WORKLOADS_MAX; i++) {
+		struct seat *seat = w->seats[i];
+
+		for (int kind = 0; seat != NULL && kind < LISTENER_KINDS; kind++)
+			listener_drain(seat, &seat->listeners[kind]);
+		for (struct list *at = seat ? seat->conns.next : NULL, *next;
+		     at != NULL && at != &seat->conns; at = next) {
+			next = at->next;
+			conn_drain(container_of(at, struct conn, link));
+		}
+	}
+}

@@ -25,6 +25,10 @@ struct listener {
 __attribute__((warn_unused_result)) int seat_open(struct worker *w, const struct enrolled *e);
 void seat_close(struct worker *w, const struct enrolled *e, enum reason why);
 
+/* The daemon stops: accepts those who wait, then watches no listener any more, and asks every
+ * connection to end. */
+void seats_drain(struct worker *w);
+
 /* Paused listeners accept again. */
 void listeners_resume(struct worker *w);
 

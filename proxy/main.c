@@ -19,12 +19,14 @@
 #include "proxy/cgroup.h"
 #include "proxy/control.h"
 #include "proxy/log.h"
+#include "proxy/notify.h"
 #include "proxy/version.h"
 
 static struct {
 	const char *config_dir;
 	const char *name;
 	const char *bpffs;
+	const char *state_dir;
 	char run_dir[PATH_MAX];
 	char cgroup_root[PATH_MAX];
 	char pin_dir[PATH_MAX];
@@ -33,6 +35,7 @@ static struct {
 	.name = "default",
 	.bpffs = "/sys/fs/bpf",
 };
+static char default_state_dir[64];
 
 static const char usage[] =
 	"usage: shuntd [OPTIONS]\n"
@@ -43,6 +46,7 @@ static const char usage[] =
 	"  --config DIR        documents and shunt.yaml (default /etc/shunt)\n"
 	"  --name NAME         of this daemon, where several run on one machine (default)\n"
 	"  --run-dir DIR       admin socket and lock (default /run/shunt, or /run/shunt-NAME)\n"
+	"  --state-dir DIR     added workloads (default /var/lib/shunt, or /var/lib/shunt-NAME)\n"
 	"  --bpffs DIR         bpf file system for pins (default /sys/fs/bpf)\n"
 	"  --cgroup-root DIR   where cgroup2 is mounted (default: found)\n"
 	"  --debug             say more on stderr\n"
@@ -52,8 +56,9 @@ static const char usage[] =
 	"  shunt config validate /etc/shunt && shuntd --config /etc/shunt\n"
 	"  shuntd --config ./config/examples/demo --name demo\n"
 	"\n"
-	"SIGHUP reads the documents again, SIGUSR1 opens the access log again, SIGTERM stops.\n"
-	"After a stop or a crash what would be proxied is refused (onUnavailable: deny) until\n"
+	"SIGHUP reads the documents again, SIGUSR1 opens the access log again. SIGTERM lets open\n"
+	"connections end (drainTimeout) and stops; a second one stops at once. After a stop or a\n"
+	"crash what would be proxied meets onUnavailable (deny, unless documents say allow) until\n"
 	"shuntd runs again; `shunt detach` releases everything. See shuntd(8).\n";
 
 static int copy(char *to, size_t size, const char *from)
@@ -74,6 +79,13 @@ static void settings_complete(void)
 		snprintf(settings.run_dir, sizeof settings.run_dir,
 			 strcmp(settings.name, "default") == 0 ? "/run/shunt" : "/run/shunt-%s",
 			 settings.name);
+	if (settings.state_dir == NULL) {
+		snprintf(default_state_dir, sizeof default_state_dir,
+			 strcmp(settings.name, "default") == 0 ? "/var/lib/shunt"
+							       : "/var/lib/shunt-%s",
+			 settings.name);
+		settings.state_dir = default_state_dir;
+	}
 	if (settings.cgroup_root[0] == '\0' &&
 	    cgroup_find_root(settings.cgroup_root, sizeof settings.cgroup_root) < 0) {
 		fprintf(stderr, "shuntd: no cgroup2 is mounted; mount one (mount -t cgroup2 none "
@@ -86,11 +98,12 @@ static void settings_complete(void)
 
 static void parse(int argc, char **argv)
 {
-	enum { CONFIG = 256, NAME, RUN_DIR, BPFFS, CGROUP_ROOT, DEBUG, HELP, VERSION };
+	enum { CONFIG = 256, NAME, RUN_DIR, STATE_DIR, BPFFS, CGROUP_ROOT, DEBUG, HELP, VERSION };
 	static const struct option options[] = {
 		{"config", required_argument, NULL, CONFIG},
 		{"name", required_argument, NULL, NAME},
 		{"run-dir", required_argument, NULL, RUN_DIR},
+		{"state-dir", required_argument, NULL, STATE_DIR},
 		{"bpffs", required_argument, NULL, BPFFS},
 		{"cgroup-root", required_argument, NULL, CGROUP_ROOT},
 		{"debug", no_argument, NULL, DEBUG},
@@ -110,6 +123,9 @@ static void parse(int argc, char **argv)
 			break;
 		case RUN_DIR:
 			err = copy(settings.run_dir, sizeof settings.run_dir, optarg);
+			break;
+		case STATE_DIR:
+			settings.state_dir = optarg;
 			break;
 		case BPFFS:
 			settings.bpffs = optarg;
@@ -225,6 +241,7 @@ int main(int argc, char **argv)
 		.config_dir = settings.config_dir,
 		.name = settings.name,
 		.run_dir = settings.run_dir,
+		.state_dir = settings.state_dir,
 		.pin_dir = settings.pin_dir,
 		.cgroup_root = settings.cgroup_root,
 	};
@@ -242,6 +259,7 @@ int main(int argc, char **argv)
 	if (err == 0) {
 		log_info("shuntd " SHUNT_VERSION " runs, revision %llu",
 			 (unsigned long long)control.revision);
+		notify_ready();
 		control_run(&control);
 		control_stop(&control);
 	}

@@ -488,7 +488,11 @@ static void render_reasons(struct text *t, const struct metrics *m, const struct
 	add_head(t, "shunt_kernel_denials_total", "counter",
 		 "Connections that the kernel refused, logged or not.");
 	for (unsigned i = 0; i < REASON_MAX; i++)
-		add_reason(t, "shunt_kernel_denials_total", NULL, i, g->kernel_denials[i]);
+		if (i != REASON_AWAY_ALLOWED)
+			add_reason(t, "shunt_kernel_denials_total", NULL, i, g->kernel_denials[i]);
+	add_one(t, "shunt_passed_unjudged_total", "counter",
+		"Connections that passed while no daemon ran (onUnavailable: allow).",
+		g->kernel_denials[REASON_AWAY_ALLOWED]);
 }
 
 static void render_suppressed(struct text *t, const struct metrics_gauges *g)
@@ -521,6 +525,33 @@ static void render_build(struct text *t, const struct metrics_gauges *g)
 	else
 		add_sample(t, "shunt_build_info", labels.p, 1);
 	text_free(&labels);
+}
+
+static void add_state(struct text *t, const char *name, const char *state, uint64_t value)
+{
+	struct text labels = {0};
+
+	add_label(&labels, "state", word(state));
+	if (text_failed(&labels))
+		t->failed = true;
+	else
+		add_sample(t, name, labels.p, value);
+	text_free(&labels);
+}
+
+static void render_workloads(struct text *t, const struct metrics_gauges *g)
+{
+	add_head(t, "shunt_workloads", "gauge", "Local workloads, enrolled or not (absent).");
+	add_state(t, "shunt_workloads", "enrolled", g->workloads);
+	add_state(t, "shunt_workloads", "absent", g->workloads_absent);
+	add_one(t, "shunt_workloads_bypassed", "gauge",
+		"Workloads that are not judged for a while.", g->bypassed);
+	add_one(t, "shunt_registries_complete", "gauge",
+		"Workloads whose listening ports are all known.", g->registries);
+	add_head(t, "shunt_restart_lost_connections", "gauge",
+		 "Connections of the daemon before this one that its end reset.");
+	add_state(t, "shunt_restart_lost_connections", "waiting", g->lost_waiting);
+	add_state(t, "shunt_restart_lost_connections", "open", g->lost_open);
 }
 
 static void render_daemon(struct text *t, const struct metrics_gauges *g)
@@ -556,5 +587,6 @@ void metrics_render(struct metrics *m, const struct metrics_gauges *g, struct te
 		m->series_dropped);
 	pthread_mutex_unlock(&m->lock);
 	render_suppressed(out, g);
+	render_workloads(out, g);
 	render_daemon(out, g);
 }

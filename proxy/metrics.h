@@ -30,7 +30,13 @@ struct metrics_gauges {
 	uint64_t steered;
 	uint64_t slots_used;
 	uint64_t slots;
-	uint64_t kernel_denials[REASON_MAX];
+	uint64_t kernel_denials[REASON_MAX]; /* AWAY_ALLOWED: passed, not denied */
+	uint64_t workloads; /* enrolled */
+	uint64_t workloads_absent; /* of a document, and not enrolled */
+	uint64_t bypassed; /* workloads */
+	uint64_t registries; /* that are complete */
+	uint64_t lost_waiting; /* connections of the daemon before us: not accepted yet */
+	uint64_t lost_open; /* ... and open in it */
 	/* per local workload: denials that were not logged one by one */
 	const struct metrics_suppressed {
 		const char *workload; /* "shop/api" */

@@ -302,6 +302,36 @@ static int listen_here(int family)
 	return err;
 }
 
+static int port_taken(void *arg)
+{
+	struct sockaddr_in6 any = {.sin6_family = AF_INET6, .sin6_port = htons(*(uint16_t *)arg)};
+	struct sockaddr_in any4 = {.sin_family = AF_INET, .sin_port = any.sin6_port};
+	int fd = socket_here(AF_INET6), on = 1;
+	bool v6 = fd >= 0;
+	int err = 0;
+
+	if (!v6)
+		fd = socket_here(AF_INET);
+	if (fd < 0)
+		return fd;
+	if (v6)
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &(int){0}, sizeof on);
+	/* With it only a listener is in the way, not what is left of old connections. */
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+	if (v6)
+		err = bind(fd, (struct sockaddr *)&any, sizeof any);
+	else
+		err = bind(fd, (struct sockaddr *)&any4, sizeof any4);
+	err = err < 0 ? -errno : 0;
+	close(fd);
+	return err == -EADDRINUSE ? 1 : err;
+}
+
+int netns_port_taken(int netns_fd, uint16_t port)
+{
+	return netns_visit(netns_fd, port_taken, &port);
+}
+
 struct route_request {
 	struct nlmsghdr header;
 	struct rtmsg route;

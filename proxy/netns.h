@@ -27,6 +27,9 @@ __attribute__((warn_unused_result)) int netns_visit(int netns_fd, int (*fn)(void
  * dialled directly, sk_lookup gives them their connections. Where the namespace has no IPv6,
  * the two of IPv6 are -1. Also adds the AnyIP route of the IPv6 slots to its lo. */
 __attribute__((warn_unused_result)) int netns_listen(int netns_fd, int listeners[LISTENER_KINDS]);
+/* 1 if another process listens on this TCP port (host order) in the namespace, on any address;
+ * 0 or -errno. */
+__attribute__((warn_unused_result)) int netns_port_taken(int netns_fd, uint16_t port);
 /* Takes the AnyIP route away again. */
 void netns_unroute(int netns_fd);
 

@@ -40,7 +40,7 @@ static struct slot *slot_claim(struct worker *w, const struct enrolled *e, uint3
 
 	/* Acquire pairs with the program's stores before `addr`. */
 	if (__atomic_load_n(&s->addr, __ATOMIC_ACQUIRE) != htonl(addr) || s->netns != e->netns ||
-	    s->generation != e->generation)
+	    s->workload != e->index || s->generation != e->generation)
 		return NULL;
 	if (!__atomic_compare_exchange_n(&s->used, &expected, SLOT_CLAIMED, false, __ATOMIC_ACQ_REL,
 					 __ATOMIC_RELAXED))
@@ -84,7 +84,7 @@ int origdst_claim(struct worker *w, const struct enrolled *e, enum listener_kind
 	struct endpoint local;
 	int err;
 
-	*out = (struct origdst){.slot = NULL};
+	*out = (struct origdst){.slot = NULL, .node = w->node};
 	if (!name_of(fd, getsockname, &local))
 		return -ENOTCONN;
 	err = egress ? egress_claim(w, e, &local, out) : ingress_claim(&local, out);
@@ -95,34 +95,47 @@ int origdst_claim(struct worker *w, const struct enrolled *e, enum listener_kind
 	return err;
 }
 
-void slot_free(struct slot *s)
+/* The share of a workload that left is nobody's: its index may be another's by now. */
+static void share_give(struct node *node, uint32_t index, uint32_t generation)
 {
+	struct workload *w = index < WORKLOADS_MAX ? &node->workloads[index] : NULL;
+
+	if (w != NULL && w->generation == generation)
+		__atomic_fetch_sub(&w->slots_used, 1, __ATOMIC_RELAXED);
+}
+
+void slot_free(struct node *node, struct slot *s)
+{
+	uint32_t index = s->workload, generation = s->generation;
+
 	/* The next connect() takes the slot before it stamps it: no old stamp for the sweep. */
 	__atomic_store_n(&s->stamp, 0, __ATOMIC_RELAXED);
-	__atomic_store_n(&s->used, SLOT_FREE, __ATOMIC_RELEASE);
+	if (__atomic_exchange_n(&s->used, SLOT_FREE, __ATOMIC_ACQ_REL) != SLOT_FREE)
+		share_give(node, index, generation);
 }
 
 void origdst_release(struct origdst *o)
 {
 	if (o->slot != NULL)
-		slot_free(o->slot);
+		slot_free(o->node, o->slot);
 	o->slot = NULL;
 }
 
-#define SLOT_LIFE UINT64_C(10000000000) /* ns between connect() and our accept() */
+/* A SYN is tried for some 127 s; whoever waits longer than this in an accept queue is reset. */
+#define SLOT_LIFE UINT64_C(180000000000) /* ns between connect() and our accept() */
 
-unsigned slots_sweep(struct slot *slots, uint32_t count, uint64_t now)
+unsigned slots_sweep(struct node *node, uint64_t now)
 {
 	unsigned swept = 0;
 
-	for (uint32_t i = 0; i < count; i++) {
-		struct slot *s = &slots[i];
+	for (uint32_t i = 0; i < node->slot_count; i++) {
+		struct slot *s = &node->slots[i];
 		uint64_t stamp = __atomic_load_n(&s->stamp, __ATOMIC_ACQUIRE);
 
 		if (__atomic_load_n(&s->used, __ATOMIC_ACQUIRE) != SLOT_WRITTEN || stamp == 0 ||
 		    now < stamp || now - stamp < SLOT_LIFE)
 			continue;
-		slot_free(s);
+		slot_free(node, s);
 		swept++;
 	}
 	return swept;

@@ -11,6 +11,7 @@
 
 #include "bpf/abi.h"
 
+struct node;
 struct worker;
 struct enrolled;
 
@@ -19,6 +20,7 @@ struct origdst {
 	struct endpoint client; /* loopback where routing to the slot chose that as source */
 	struct endpoint dst; /* as the client dialled it */
 	struct slot *slot; /* claimed; NULL at ingress */
+	struct node *node; /* that it is given back to */
 };
 
 /* Claims what belongs to the accepted socket `fd`. -ENOENT when nothing does: somebody
@@ -28,12 +30,13 @@ __attribute__((warn_unused_result)) int origdst_claim(struct worker *w, const st
 						      struct origdst *out);
 void origdst_release(struct origdst *o); /* twice is harmless */
 
-void slot_free(struct slot *s);
+/* Gives it back, to its workload's share too. */
+void slot_free(struct node *node, struct slot *s);
 
 /* Frees slots whose connection never came to us: a SYN that failed, one that was refused before
  * we looked. `now` is ns of CLOCK_MONOTONIC; returns how many. Control thread, every second or
  * so. Whoever comes later than that finds his slot gone and is reset. */
-unsigned slots_sweep(struct slot *slots, uint32_t count, uint64_t now);
+unsigned slots_sweep(struct node *node, uint64_t now);
 
 /* Takes a dial number, binds `fd` to its address and records who is to be seen there; the
  * record is complete before the caller's connect(). Returns the number or -errno. */

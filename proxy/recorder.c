@@ -171,6 +171,16 @@ void record_connection(struct conn *c)
 	access_log_write(c->worker->log, &r);
 }
 
+/* The end that met the verdict is known by its index; the other by its address. */
+static const struct card *event_end(const struct directory *d, const struct event *e,
+				    enum direction own, const struct endpoint *at)
+{
+	struct directory_entry local = directory_local(d, e->workload);
+
+	return e->direction == own && local.card != NULL ? local.card
+							 : directory_find(d, &at->ip).card;
+}
+
 void record_denial(struct access_log_writer *w, const struct event *e, const struct directory *d,
 		   const struct policy_rule *rule)
 {
@@ -179,10 +189,10 @@ void record_denial(struct access_log_writer *w, const struct event *e, const str
 		.type = RECORD_CONNECTION,
 		.direction = (enum direction)e->direction,
 		.start_time = wall_now() - (io_now() - e->entry),
-		.src = end_of(&e->src, directory_find(d, &e->src.ip).card),
-		.dst = end_of(&e->dst, directory_find(d, &e->dst.ip).card),
+		.src = end_of(&e->src, event_end(d, e, DIRECTION_EGRESS, &e->src)),
+		.dst = end_of(&e->dst, event_end(d, e, DIRECTION_INGRESS, &e->dst)),
 		.protocol = slice_of("TCP"),
-		.denied = true,
+		.denied = e->reason != REASON_NOBODY_LISTENS,
 		.policy = slice_of(rule ? rule->policy : NULL),
 		.rule = slice_of(place),
 		.reason = (enum reason)e->reason,

@@ -6,36 +6,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "proxy/control.h"
+#include "proxy/status.h"
 #include "proxy/version.h"
+#include "proxy/workloads.h"
 
 #define LINKS_MAX 64
-
-struct object {
-	struct text *t;
-	bool more;
-};
-
-static void key(struct object *o, const char *name)
-{
-	if (o->more)
-		text_add(o->t, ",");
-	o->more = true;
-	text_add_json_string(o->t, name);
-	text_add(o->t, ":");
-}
-
-static void put_string(struct object *o, const char *name, const char *value)
-{
-	key(o, name);
-	text_add_json_string(o->t, value);
-}
-
-static void put_number(struct object *o, const char *name, uint64_t value)
-{
-	key(o, name);
-	text_add_number(o->t, value);
-}
 
 /* ---- subsystems ---- */
 
@@ -69,23 +44,14 @@ static void say_configuration(struct object *list, const struct control *c)
 		  c->reload_ok ? NULL : "run `shunt config validate` and `shunt reload`");
 }
 
-static unsigned member_count(const struct control *c)
-{
-	unsigned n = 0;
-
-	for (unsigned i = 0; i < WORKLOADS_MAX; i++)
-		n += c->enrollment.members[i] != NULL;
-	return n;
-}
-
 static void say_workloads(struct object *list, const struct control *c)
 {
 	size_t absent = c->enrollment.absent_count, failed = 0;
 	struct text t = {0};
 
-	for (unsigned i = 0; i < WORKLOADS_MAX; i++)
-		failed += c->enrollment.members[i] != NULL && !c->enrollment.members[i]->captured;
-	text_add_number(&t, member_count(c) - failed);
+	for (const struct member *m = c->enrollment.by_key; m != NULL; m = m->hh.next)
+		failed += !m->captured;
+	text_add_number(&t, c->enrollment.count - failed);
 	text_add(&t, " captured");
 	if (absent > 0) {
 		text_add(&t, ", ");
@@ -177,15 +143,17 @@ static void say_log(struct object *list, const struct control *c)
 
 static void say_refused(struct object *list, const struct control *c)
 {
-	uint64_t counts[REASON_MAX], all = 0;
+	uint64_t counts[REASON_MAX], all = 0, passed;
 	struct text t = {0};
 
 	loader_counters(c->loader, counts);
+	passed = counts[REASON_AWAY_ALLOWED];
 	for (unsigned i = 0; i < REASON_MAX; i++)
-		all += counts[i];
+		all += i == REASON_AWAY_ALLOWED ? 0 : counts[i];
 	text_add_number(&t, all);
-	text_add(&t, " connections refused by the kernel since its programs were loaded; "
-		     "onUnavailable: deny");
+	text_add(&t, " connections refused by the kernel since its programs were loaded, ");
+	text_add_number(&t, passed);
+	text_add(&t, " passed unjudged while no daemon ran (onUnavailable: allow)");
 	subsystem(list, "refusals", "ok", &t, NULL);
 }
 
@@ -203,47 +171,100 @@ static void put_addresses(struct object *o, const struct member *m)
 	text_add(o->t, "]");
 }
 
-static void workload(struct object *list, const char *namespace, const char *name, const char *path,
-		     const struct member *m, const struct absentee *a)
+/* Where it is, as documents say it: "netns:/run/netns/api". */
+static void put_selector(struct object *o, enum selector selector, const char *selected)
 {
-	struct object o = {list->t, false};
+	struct text t = {0};
 
-	if (list->more)
-		text_add(list->t, ",");
-	list->more = true;
-	text_add(list->t, "{");
-	put_string(&o, "namespace", namespace);
-	put_string(&o, "name", name);
-	put_string(&o, "netns", path);
-	put_string(&o, "state", m == NULL ? "absent" : m->captured ? "captured" : "failed");
-	put_string(&o, "onUnavailable", "deny");
-	if (m != NULL) {
-		put_number(&o, "identity", m->identity);
-		put_addresses(&o, m);
-		put_string(&o, "families",
-			   m->enrolled.listeners[LISTENER_EGRESS6] >= 0 ? "IPv4, IPv6" : "IPv4");
-	} else {
-		put_string(&o, "why", strerror(a->err));
-	}
-	text_add(o.t, "}");
+	text_adds(&t, selector_word(selector), ":", selected, NULL);
+	put_string(o, "selector", text_string(&t));
+	if (selector == SELECTOR_NETNS)
+		put_string(o, "netns", selected);
+	else
+		put_string(o, selector == SELECTOR_CGROUP ? "cgroup" : "unit", selected);
+	text_free(&t);
+}
+
+static const char *source_of(const struct control *c, const char *namespace, const char *name)
+{
+	const struct fleet_workload *w = fleet_by_name(c->snapshot.fleet, namespace, name);
+
+	return w != NULL && w->from_state ? "added" : "document";
+}
+
+void status_time(struct object *o, const char *name, time_t at)
+{
+	char text[32];
+	struct tm tm;
+
+	strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&at, &tm));
+	put_string(o, name, text);
+}
+
+static void put_member(struct object *o, const struct control *c, const struct member *m)
+{
+	const struct workload *w = loader_workload(c->loader, m->enrolled.index);
+	uint64_t now = io_now();
+
+	put_string(o, "onUnavailable", m->wanted.flags & WORKLOAD_AWAY_ALLOW ? "allow" : "deny");
+	put_number(o, "identity", m->wanted.identity);
+	put_addresses(o, m);
+	put_string(o, "families",
+		   m->enrolled.listeners[LISTENER_EGRESS6] >= 0 ? "IPv4, IPv6" : "IPv4");
+	put_string(o, "registry",
+		   loader_registry_is_complete(c->loader, m->enrolled.index) ? "complete"
+									     : "incomplete");
+	put_number(o, "slots", w->slots_used);
+	if (w->bypass_until > now)
+		status_time(o, "bypassUntil",
+			    time(NULL) + (time_t)((w->bypass_until - now) / UINT64_C(1000000000)));
+}
+
+void status_member(struct text *t, const struct control *c, const struct member *m)
+{
+	struct object o = {t, false};
+
+	text_add(t, "{");
+	put_string(&o, "namespace", m->namespace);
+	put_string(&o, "name", m->name);
+	put_selector(&o, m->selector, m->selected);
+	put_string(&o, "state", m->captured ? "captured" : "failed");
+	put_string(&o, "source", source_of(c, m->namespace, m->name));
+	put_member(&o, c, m);
+	text_add(t, "}");
+}
+
+static void status_absentee(struct text *t, const struct control *c, const struct absentee *a)
+{
+	struct object o = {t, false};
+
+	text_add(t, "{");
+	put_string(&o, "namespace", a->namespace);
+	put_string(&o, "name", a->name);
+	put_selector(&o, a->selector, a->selected);
+	put_string(&o, "state", "absent");
+	put_string(&o, "source", source_of(c, a->namespace, a->name));
+	if (a->why != REASON_NONE)
+		put_string(&o, "reason", reason_word(a->why));
+	put_string(&o, "why", absentee_text(a));
+	text_add(t, "}");
 }
 
 static void workloads(struct object *root, const struct control *c)
 {
-	struct object list = {root->t, false};
+	bool more = false;
 
 	key(root, "workloads");
 	text_add(root->t, "[");
-	for (unsigned i = 0; i < WORKLOADS_MAX; i++) {
-		const struct member *m = c->enrollment.members[i];
-
-		if (m != NULL)
-			workload(&list, m->namespace, m->name, m->path, m, NULL);
+	for (const struct member *m = c->enrollment.by_key; m != NULL; m = m->hh.next) {
+		text_add(root->t, more ? "," : "");
+		more = true;
+		status_member(root->t, c, m);
 	}
 	for (size_t i = 0; i < c->enrollment.absent_count; i++) {
-		const struct absentee *a = &c->enrollment.absent[i];
-
-		workload(&list, a->namespace, a->name, a->path, NULL, a);
+		text_add(root->t, more ? "," : "");
+		more = true;
+		status_absentee(root->t, c, &c->enrollment.absent[i]);
 	}
 	text_add(root->t, "]");
 }
@@ -297,10 +318,22 @@ static void put_finding(struct text *t, const struct finding *f)
 	text_add(t, "}");
 }
 
+void status_findings(struct object *o, const struct findings *findings)
+{
+	key(o, "findings");
+	text_add(o->t, "[");
+	for (size_t i = 0; i < findings->count; i++) {
+		text_add(o->t, i ? "," : "");
+		put_finding(o->t, &findings->items[i]);
+	}
+	text_add(o->t, "]");
+}
+
 static unsigned post_reload(void *arg, const char *query, struct text *body)
 {
 	struct control *c = arg;
 	uint64_t before = c->revision;
+	struct object o = {body, true};
 	struct findings findings;
 	int err = control_reload(c, &findings);
 
@@ -316,12 +349,8 @@ static unsigned post_reload(void *arg, const char *query, struct text *body)
 		text_add_json_string(body, text_string(&t));
 		text_free(&t);
 	}
-	text_add(body, "],\"findings\":[");
-	for (size_t i = 0; i < findings.count; i++) {
-		text_add(body, i ? "," : "");
-		put_finding(body, &findings.items[i]);
-	}
 	text_add(body, "]");
+	status_findings(&o, &findings);
 	if (err < 0 && findings.errors == 0) {
 		text_add(body, ",\"error\":");
 		text_add_json_string(body, strerror(-err));
@@ -350,30 +379,21 @@ static void take_observe(void *arg, const char *query, int fd)
 			     admin_query_unsigned(query, "follow", 0) != 0);
 }
 
-static size_t suppressed_of(const struct control *c, struct metrics_suppressed *out,
-			    char (*names)[512])
+static size_t suppressed_of(const struct control *c, struct metrics_suppressed *out)
 {
 	size_t n = 0;
 
-	for (unsigned i = 0; i < WORKLOADS_MAX; i++) {
-		const struct member *m = c->enrollment.members[i];
-
-		if (m == NULL)
-			continue;
-		snprintf(names[n], sizeof names[n], "%s/%s", m->namespace, m->name);
-		out[n].workload = names[n];
-		out[n].count = loader_suppressed(c->loader, i);
-		n++;
-	}
+	for (const struct member *m = c->enrollment.by_key; m != NULL; m = m->hh.next)
+		out[n++] = (struct metrics_suppressed){
+			.workload = m->key,
+			.count = loader_workload(c->loader, m->enrolled.index)->suppressed};
 	return n;
 }
 
 static unsigned get_metrics(void *arg, const char *query, struct text *body)
 {
 	struct control *c = arg;
-	unsigned members = member_count(c);
-	struct metrics_suppressed *suppressed = calloc(members + 1, sizeof *suppressed);
-	char(*names)[512] = calloc(members + 1, sizeof *names);
+	struct metrics_suppressed *suppressed = calloc(c->enrollment.count + 1, sizeof *suppressed);
 	struct metrics_gauges g = {
 		.version = SHUNT_VERSION,
 		.node = c->host,
@@ -386,16 +406,23 @@ static unsigned get_metrics(void *arg, const char *query, struct text *body)
 		.steered = loader_globals(c->loader)->steered,
 		.slots_used = slots_used(c),
 		.slots = c->node.slot_count,
+		.workloads = c->enrollment.count,
+		.workloads_absent = c->enrollment.absent_count,
+		.lost_waiting = c->enrollment.lost_waiting,
+		.lost_open = c->enrollment.lost_open,
 		.suppressed = suppressed,
 	};
 
 	(void)query;
 	loader_counters(c->loader, g.kernel_denials);
-	if (suppressed != NULL && names != NULL)
-		g.suppressed_count = suppressed_of(c, suppressed, names);
+	for (const struct member *m = c->enrollment.by_key; m != NULL; m = m->hh.next) {
+		g.bypassed += m->bypassed;
+		g.registries += loader_registry_is_complete(c->loader, m->enrolled.index);
+	}
+	if (suppressed != NULL)
+		g.suppressed_count = suppressed_of(c, suppressed);
 	metrics_render(c->metrics, &g, body);
 	free(suppressed);
-	free(names);
 	return 200;
 }
 
@@ -404,6 +431,9 @@ const struct admin_route control_routes[] = {
 	{"GET", "/observe", "application/jsonl", NULL, take_observe},
 	{"GET", "/metrics", "text/plain; version=0.0.4", get_metrics, NULL},
 	{"POST", "/reload", "application/json", post_reload, NULL},
+	{"POST", "/workload/add", "application/json", post_workload_add, NULL},
+	{"POST", "/workload/remove", "application/json", post_workload_remove, NULL},
+	{"POST", "/workload/bypass", "application/json", post_workload_bypass, NULL},
 	{"POST", "/detach", "application/json", post_detach, NULL},
 	{NULL, NULL, NULL, NULL, NULL},
 };
@@ -411,5 +441,24 @@ const struct admin_route control_routes[] = {
 const struct admin_route scrape_routes[] = {
 	{"GET", "/metrics", "text/plain; version=0.0.4", get_metrics, NULL},
 	{"GET", "/stats/prometheus", "text/plain; version=0.0.4", get_metrics, NULL},
+	{NULL, NULL, NULL, NULL, NULL},
+};
+
+/* Ready: all that is configured was applied, and new connections are taken. */
+static unsigned get_ready(void *arg, const char *query, struct text *body)
+{
+	const struct control *c = arg;
+
+	(void)query;
+	if (c->draining || !c->ready) {
+		text_add(body, c->draining ? "draining\n" : "starting\n");
+		return 503;
+	}
+	text_add(body, "ready\n");
+	return 200;
+}
+
+const struct admin_route readiness_routes[] = {
+	{"GET", "/healthz/ready", "text/plain", get_ready, NULL},
 	{NULL, NULL, NULL, NULL, NULL},
 };

@@ -101,6 +101,15 @@ static struct seat *local_seat(const struct conn *c)
 	return c->dst.index == DIRECTORY_NOT_LOCAL ? NULL : c->worker->seats[c->dst.index];
 }
 
+/* Nobody listens at a local destination, though the kernel gave the connection to us. */
+static void doubt_registry(const struct upstream *u, int err)
+{
+	const struct seat *seat = local_seat(u->conn);
+
+	if (err == ECONNREFUSED && seat != NULL)
+		atomic_store_explicit(seat->enrolled->refused, true, memory_order_relaxed);
+}
+
 static void upstream_connect(struct upstream *u, int fd)
 {
 	struct conn *c = u->conn;
@@ -127,6 +136,7 @@ static void upstream_connect(struct upstream *u, int fd)
 	if (u->exchange != NULL)
 		u->exchange->attempts++;
 	if (connect(fd, (struct sockaddr *)&sa, len) < 0 && errno != EINPROGRESS) {
+		doubt_registry(u, errno);
 		upstream_fail(u, reason_of_connect(errno));
 		return;
 	}
@@ -348,6 +358,7 @@ static void upstream_connected(struct upstream *u)
 	if (getsockopt(u->io.fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0)
 		err = errno;
 	deadline_clear(&u->connect_limit);
+	doubt_registry(u, err);
 	if (err != 0)
 		upstream_fail(u, reason_of_connect(err));
 	else

@@ -57,6 +57,7 @@ struct node {
 	unsigned worker_count;
 	struct slot *slots; /* kernel's, mapped */
 	uint32_t slot_count;
+	struct workload *workloads; /* kernel's, mapped, by index */
 	struct dial *dials; /* kernel's, mapped */
 	uint32_t dial_count;
 };
@@ -71,6 +72,7 @@ struct worker {
 	pthread_mutex_t lock; /* of the inbox */
 	struct list inbox;
 	bool stop;
+	bool draining; /* connections are to end with their next answer */
 
 	struct view *view;
 	struct access_log_writer *log;

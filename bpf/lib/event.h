@@ -24,31 +24,27 @@ static __always_inline bool event_allowed(__u64 *stamp, __u64 rate, __u64 now)
 	return __sync_val_compare_and_swap(stamp, spent, from + EVENT_SECOND / rate) == spent;
 }
 
-static __always_inline void event_suppress(struct suppressed *s)
+static __always_inline void event_suppress(struct workload *w)
 {
-	if (s != NULL) {
-		__sync_fetch_and_add(&s->total, 1);
-		__sync_fetch_and_add(&s->since, 1);
-	}
+	__sync_fetch_and_add(&w->suppressed, 1);
+	__sync_fetch_and_add(&w->suppressed_since, 1);
 }
 
-/* Counts the refusal and hands the event out if it may. Completes `leave` and `suppressed`. */
+/* Counts the refusal and hands the event out if it may. Completes `leave`, `workload` and
+ * `suppressed`. */
 static __always_inline void event_refused(struct workload *w, __u64 rate, struct event *e)
 {
-	__u32 index = w->index;
-	struct suppressed *s = bpf_map_lookup_elem(&suppressed, &index);
-
 	count_reason(e->reason);
 	e->leave = bpf_ktime_get_ns();
+	e->workload = w->index;
 	if (!event_allowed(&w->event_stamp, rate, e->leave)) {
-		event_suppress(s);
+		event_suppress(w);
 		return;
 	}
-	if (s != NULL)
-		e->suppressed = __sync_lock_test_and_set(&s->since, 0);
-	if (bpf_ringbuf_output(&events, e, sizeof *e, 0) < 0 && s != NULL) {
-		__sync_fetch_and_add(&s->since, e->suppressed);
-		event_suppress(s);
+	e->suppressed = __sync_lock_test_and_set(&w->suppressed_since, 0);
+	if (bpf_ringbuf_output(&events, e, sizeof *e, 0) < 0) {
+		__sync_fetch_and_add(&w->suppressed_since, e->suppressed);
+		event_suppress(w);
 	}
 }
 

@@ -15,6 +15,14 @@ struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, WORKLOADS_MAX);
 	__type(key, __u64);
+	__type(value, __u32);
+} places SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, WORKLOADS_MAX);
+	__type(key, __u32);
 	__type(value, struct workload);
 } workloads SEC(".maps");
 
@@ -73,11 +81,28 @@ struct {
 } counters SEC(".maps");
 
 struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, WORKLOADS_MAX);
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, EXCLUSIONS_MAX);
+	__type(key, struct exclude_port);
+	__type(value, __u32); /* 1 */
+} exclude_ports SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, EXCLUSIONS_MAX);
+	__type(key, struct exclude_cidr);
+	__type(value, __u32); /* 1 */
+} exclude_cidrs SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, PORTS_MAX);
 	__type(key, __u32);
-	__type(value, struct suppressed);
-} suppressed SEC(".maps");
+	__type(value, __u64);
+} owners SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The constants of one workload inside the sk_lookup program. The template holds each of them
- * as a 64-bit immediate with a recognisable value, and the loader writes the real one there:
- * one program per workload, and no map lookup to learn whose it is.
+ * What one instance of the sk_lookup program knows by itself: the cookie of the network
+ * namespace it is attached to, which this kind of program cannot ask for. The template holds
+ * it as a 64-bit immediate with a recognisable value, and the loader writes the real one there.
  */
 #ifndef SHUNT_LIB_PATCH_H
 #define SHUNT_LIB_PATCH_H
@@ -11,14 +11,7 @@
 
 enum patch {
 	PATCH_NETNS = 0,
-	PATCH_INDEX = 1,
-	PATCH_GENERATION = 2,
-	PATCH_IDENTITY = 3,
-	PATCH_FLAGS = 4,
-	PATCH_IP4 = 5, /* as it lies in memory, network order */
-	PATCH_IP6_HIGH = 6,
-	PATCH_IP6_LOW = 7,
-	PATCH_COUNT = 8,
+	PATCH_COUNT = 1,
 };
 
 #ifdef __bpf__

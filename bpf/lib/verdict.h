@@ -16,6 +16,11 @@ struct judgement {
 	__u32 rule; /* 0: no rule, the default */
 };
 
+enum {
+	VERDICT_EGRESS = 1,
+	VERDICT_INGRESS = 2,
+};
+
 struct question {
 	__u32 source; /* identities */
 	__u32 destination;
@@ -72,21 +77,25 @@ static __always_inline struct judgement verdict_stricter(struct judgement a, str
 	return b.verdict == VERDICT_PROXY || a.rule == 0 ? b : a;
 }
 
-static __always_inline struct judgement verdict_once(struct question q)
+/* A function of its own, values in and one value out, so that the verifier goes through it once
+ * and not once for each way that leads here. `sides`: VERDICT_EGRESS, VERDICT_INGRESS. Returns
+ * verdict << 32 | rule. */
+__attribute__((noinline)) __u64 verdict_once(__u32 source, __u32 destination, __u32 port,
+					     __u32 sides)
 {
 	struct judgement j = {.verdict = VERDICT_DIRECT};
 
-	if (q.egress)
-		j = verdict_side(q.source, q.destination, q.port, DIRECTION_EGRESS);
-	if (q.ingress)
+	if (sides & VERDICT_EGRESS)
+		j = verdict_side(source, destination, (__u16)port, DIRECTION_EGRESS);
+	if (sides & VERDICT_INGRESS)
 		j = verdict_stricter(
-			j, verdict_side(q.destination, q.source, q.port, DIRECTION_INGRESS));
+			j, verdict_side(destination, source, (__u16)port, DIRECTION_INGRESS));
 	if (j.verdict != VERDICT_DIRECT && j.verdict != VERDICT_PROXY)
 		j.verdict = VERDICT_DENY;
 	/* DNS over TCP is not proxied yet: an L7 rule for other ports must not break it. */
-	if (j.verdict == VERDICT_PROXY && q.port == bpf_htons(53))
+	if (j.verdict == VERDICT_PROXY && (__u16)port == bpf_htons(53))
 		j.verdict = VERDICT_DIRECT;
-	return j;
+	return (__u64)j.verdict << 32 | j.rule;
 }
 
 #define VERDICT_TRIES 5
@@ -96,24 +105,27 @@ static __always_inline struct judgement verdict_once(struct question q)
  * must fall between two changes: where the count says that one is under way or came between,
  * they are made again until two runs agree. (Hash maps reuse elements at once, so even a single
  * entry may change under its reader.) The agreement is for a daemon that was killed inside a
- * change. Who meets a change each time, which takes a storm of them, is refused. */
+ * change. Who meets a change each time, which takes a storm of them, is refused.
+ */
 static __always_inline struct judgement verdict_judge(struct question q, const struct globals *g)
 {
+	__u32 sides = (q.egress ? VERDICT_EGRESS : 0) | (q.ingress ? VERDICT_INGRESS : 0);
 	const volatile __u32 *changes = &g->policy_changes;
-	struct judgement last = {.verdict = VERDICT_DENY}, j = last;
+	__u64 last = (__u64)VERDICT_DENY << 32, now = last;
 
 	for (int tries = 0; tries < VERDICT_TRIES; tries++) {
 		__u32 before = *changes;
 
-		j = verdict_once(q);
+		now = verdict_once(q.source, q.destination, q.port, sides);
 		barrier();
 		if (*changes == before && (before & 1) == 0)
-			return j;
-		if (tries > 0 && j.verdict == last.verdict && j.rule == last.rule)
-			return j;
-		last = j;
+			break;
+		if (tries > 0 && now == last)
+			break;
+		last = now;
+		now = (__u64)VERDICT_DENY << 32;
 	}
-	return (struct judgement){.verdict = VERDICT_DENY};
+	return (struct judgement){.verdict = now >> 32, .rule = (__u32)now};
 }
 
 #endif

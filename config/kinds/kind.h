@@ -103,6 +103,8 @@ void workload_selector(struct load *l, struct workload_document *w, const struct
 /* NULL stays NULL: no account was given. */
 void workload_account(struct load *l, struct workload_document *w, const struct yaml_node *n);
 void workload_labels(struct load *l, struct workload_document *w, const struct yaml_node *labels);
+void workload_unavailable(struct load *l, struct workload_document *w,
+			  const struct yaml_node *spec);
 /* Of pointers to workload documents, by namespace and name, for qsort. */
 int workload_order(const void *x, const void *y);
 

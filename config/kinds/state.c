@@ -63,6 +63,11 @@ void state_text(struct text *out, const struct state_workload *w)
 		text_add_json_string(out, w->service_account);
 		text_add(out, "\n");
 	}
+	if (w->on_unavailable != NULL) {
+		text_add(out, "  onUnavailable: ");
+		text_add_json_string(out, w->on_unavailable);
+		text_add(out, "\n");
+	}
 	text_add(out, w->label_count > 0 ? "  labels:" : "");
 	for (size_t i = 0; i < w->label_count; i++)
 		text_add_member(out, "\n    ", w->labels[i].key, w->labels[i].value);
@@ -145,7 +150,7 @@ static bool is_workload(const struct yaml_node *root)
 
 void kind_state(struct load *l, const struct yaml_node *root)
 {
-	const struct yaml_node *spec = yaml_get(root, "spec"), *labels = yaml_get(spec, "labels");
+	const struct yaml_node *spec = yaml_get(root, "spec");
 	struct workload_document *w = arena_alloc(&l->arena, sizeof(*w));
 	struct metadata m;
 
@@ -171,8 +176,8 @@ void kind_state(struct load *l, const struct yaml_node *root)
 	w->from_state = true;
 	read_selectors(l, w, spec);
 	workload_account(l, w, yaml_get(spec, "serviceAccount"));
-	w->unavailable = read_label_switches(l, labels);
-	workload_labels(l, w, labels);
+	workload_unavailable(l, w, spec);
+	workload_labels(l, w, yaml_get(spec, "labels"));
 	*l->state_tail = w;
 	l->state_tail = &w->next;
 }

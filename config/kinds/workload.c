@@ -156,8 +156,7 @@ static void read_selectors(struct load *l, struct workload_document *w, const st
 /* ---- fields ---- */
 
 /* The label and the field mean the same. */
-static void read_on_unavailable(struct load *l, struct workload_document *w,
-				const struct yaml_node *spec)
+void workload_unavailable(struct load *l, struct workload_document *w, const struct yaml_node *spec)
 {
 	const struct yaml_node *n = yaml_get(spec, "onUnavailable");
 	const struct yaml_node *labels = yaml_get(spec, "labels");
@@ -256,7 +255,7 @@ static void read_spec(struct load *l, struct workload_document *w, const struct 
 	workload_account(l, w, yaml_get(spec, "serviceAccount"));
 	if (w->service_account == NULL)
 		w->service_account = "default";
-	read_on_unavailable(l, w, spec);
+	workload_unavailable(l, w, spec);
 	read_ports(l, w, yaml_get(spec, "ports"));
 	w->exclude = read_exclusion(l, yaml_get(spec, "exclude"));
 	workload_labels(l, w, yaml_get(spec, "labels"));

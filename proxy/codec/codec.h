@@ -88,6 +88,10 @@ struct codec_ops {
 	 * Nothing is read after it, pending() holds the goodbye if there is one. */
 	void (*expire)(struct codec *k);
 
+	/* The connection is to end: the request that is read or answered now is the last one, or,
+	 * between two, the next that comes. Its answer tells the client so. */
+	void (*last)(struct codec *k);
+
 	/* Pops the oldest event into *ev: true, or false when none is left. Slices in *ev point
 	 * into the bytes last fed or into the codec; both hold until the next feed(), finish(),
 	 * sent() or close(). Drain events before any of these. */

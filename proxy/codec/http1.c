@@ -158,6 +158,13 @@ static void http1_expire(struct codec *k)
 		k->error = CODEC_CUT;
 }
 
+static void http1_last(struct codec *k)
+{
+	k->ending = true;
+	if (k->owed)
+		k->last = true; /* its head was read before this was said */
+}
+
 static struct slice http1_rest(struct codec *k)
 {
 	if (k->phase != HTTP1_TUNNEL)
@@ -174,6 +181,7 @@ const struct codec_ops codec_http1 = {
 	.refused = http1_refused,
 	.partial = http1_partial,
 	.expire = http1_expire,
+	.last = http1_last,
 	.next = http1_next,
 	.emit = http1_emit,
 	.credit = http1_credit,

@@ -76,6 +76,7 @@ struct codec {
 	 * whose answer is read, the oldest of `asked` */
 	uint32_t stream;
 	bool last; /* no other message follows this one */
+	bool ending; /* ... nor the next one: last() was said */
 	bool owed; /* server: HEAD was given out, LEFT was not */
 	bool interim; /* client: the head being read is a 1xx */
 	bool old_peer; /* HTTP/1.0 */

@@ -615,7 +615,7 @@ int http1_head(struct codec *k, struct slice text, struct message **out)
 	err = read_fields(k, m, &f);
 	if (err < 0)
 		return err;
-	k->last = f.close || (m->version == MESSAGE_HTTP10 && !f.keep_alive);
+	k->last = k->ending || f.close || (m->version == MESSAGE_HTTP10 && !f.keep_alive);
 	err = read_framing(k, m, &f);
 	if (err < 0)
 		return err;

@@ -145,6 +145,11 @@ static void opaque_expire(struct codec *k)
 	(void)k; /* no heads, no limits */
 }
 
+static void opaque_last(struct codec *k)
+{
+	(void)k; /* one stream, however long */
+}
+
 static struct slice opaque_rest(struct codec *k)
 {
 	(void)k;
@@ -160,6 +165,7 @@ const struct codec_ops codec_opaque = {
 	.refused = opaque_refused,
 	.partial = opaque_partial,
 	.expire = opaque_expire,
+	.last = opaque_last,
 	.next = opaque_next,
 	.emit = opaque_emit,
 	.credit = opaque_credit,

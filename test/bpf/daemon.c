@@ -26,7 +26,9 @@ int daemon_open(uint32_t slots, uint32_t event_rate)
 		.pin_dir = rig.pins,
 		.cgroup_root = rig.cgroup_root,
 		.self_cgroup = rig.daemon_cgroup_id,
+		.host_netns = rig.cookie[PLACE_WORLD],
 		.slots = slots,
+		.slot_quota = slots, /* test_quota() sets its own */
 		.event_rate = event_rate,
 	};
 
@@ -87,20 +89,37 @@ void daemon_unlisten(uint32_t index)
 	}
 }
 
-int daemon_enrol(enum place place, uint32_t flags)
+struct workload daemon_workload(enum place place)
 {
-	struct workload w = {
+	return (struct workload){
+		.place = rig.cookie[place],
 		.index = place == PLACE_A ? WORKLOAD_A_INDEX : WORKLOAD_B_INDEX,
 		.generation = 7,
 		.identity = place == PLACE_A ? IDENTITY_A : IDENTITY_B,
-		.flags = flags,
+		.flags = WORKLOAD_EGRESS | WORKLOAD_INGRESS,
 		.ip4 = endpoint_parse(place == PLACE_A ? A4 : B4, 0).ip,
 		.ip6 = endpoint_parse(place == PLACE_A ? A6 : B6, 0).ip,
 	};
-	int err = loader_workload_put(loader, rig.cookie[place], &w);
+}
 
-	return err < 0 ? err
-		       : loader_inbound_attach(loader, rig.netns[place], rig.cookie[place], &w);
+int daemon_enrol(enum place place, uint32_t flags)
+{
+	struct workload w = daemon_workload(place);
+	int err;
+
+	w.flags = flags;
+	err = loader_workload_put(loader, &w);
+	return err < 0 ? err : loader_inbound_attach(loader, rig.netns[place], rig.cookie[place]);
+}
+
+int daemon_walk(enum place place, uint32_t index)
+{
+	int err;
+
+	rig_enter(rig.netns[place]);
+	err = loader_registry_walk(loader, rig.cookie[place], &index, 1);
+	rig_enter(rig.home);
+	return err;
 }
 
 static struct endpoint name_of(int fd, bool peer)
@@ -158,7 +177,9 @@ static struct slot *claim(const struct endpoint *local)
 
 static bool slot_right(const struct slot *s, const struct hello *h, uint32_t index)
 {
-	uint64_t netns = rig.cookie[index == WORKLOAD_A_INDEX ? PLACE_A : PLACE_B];
+	uint64_t netns = rig.cookie[index == WORKLOAD_A_INDEX	? PLACE_A
+				    : index == WORKLOAD_B_INDEX ? PLACE_B
+								: PLACE_WORLD];
 	bool right = endpoint_same(&s->dst, &h->dst) && s->cookie == h->cookie &&
 		     s->cgroup == h->cgroup && s->pid == h->pid && s->netns == netns &&
 		     s->workload == index && s->generation == 7 && s->stamp != 0 &&
@@ -195,6 +216,7 @@ static void serve_egress(int fd, uint32_t index)
 		send(fd, &a, sizeof a, MSG_NOSIGNAL);
 	}
 	__atomic_store_n(&s->used, SLOT_FREE, __ATOMIC_SEQ_CST);
+	__atomic_fetch_sub(&loader_workload(loader, index)->slots_used, 1, __ATOMIC_SEQ_CST);
 }
 
 static void serve_ingress(int fd)

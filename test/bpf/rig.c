@@ -181,8 +181,10 @@ int rig_setup(void)
 	remember_cgroup();
 	rig.daemon_cgroup_id = make_cgroup(rig.daemon_cgroup, "daemon");
 	rig.app_cgroup_id = make_cgroup(rig.app_cgroup, "app");
+	rig.fork_cgroup = rig.app_cgroup;
 	snprintf(rig.folder, sizeof rig.folder, "/tmp/shunt-bpf-XXXXXX");
-	if (rig.daemon_cgroup_id == 0 || rig.app_cgroup_id == 0 || mkdtemp(rig.folder) == NULL)
+	if (rig.daemon_cgroup_id == 0 || rig.app_cgroup_id == 0 ||
+	    make_cgroup(rig.other_cgroup, "other") == 0 || mkdtemp(rig.folder) == NULL)
 		return -1;
 	snprintf(rig.bpffs, sizeof rig.bpffs, "%s/bpf", rig.folder);
 	snprintf(rig.pins, sizeof rig.pins, "%s/shunt/test", rig.bpffs);
@@ -215,6 +217,7 @@ void rig_cleanup(void)
 	if (old_cgroup[0] != '\0')
 		write_file(old_cgroup, "0");
 	end_cgroup(rig.app_cgroup);
+	end_cgroup(rig.other_cgroup);
 	end_cgroup(rig.daemon_cgroup);
 	loader_detach(rig.pins);
 	for (int i = 0; i < PLACES; i++) {
@@ -243,7 +246,7 @@ pid_t rig_fork(enum place place)
 	signal(SIGINT, SIG_DFL);
 	signal(SIGTERM, SIG_DFL);
 	alarm(60U * (unsigned int)rig.factor);
-	join_cgroup(rig.app_cgroup);
+	join_cgroup(rig.fork_cgroup);
 	rig_enter(rig.netns[place]);
 	return 0;
 }

@@ -2,7 +2,7 @@
 /* What must hold, one sentence each. CONNECTS: how many in the mixed run; FACTOR: stretches
  * time limits (emulators). */
 #define _GNU_SOURCE 1
-#include "test/bpf/testd.h"
+#include "test/bpf/expect.h"
 
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
@@ -24,79 +24,10 @@
 #include <unistd.h>
 
 #include "test/bpf/values.h"
+#include "foreign.skel.h"
 #include "values.skel.h"
 
-#define SLOTS 1024U
-#define RATE 100U
-#define EVERYWHERE 0 /* port of a rule */
-
-static unsigned int passed, failed, skipped;
 static struct values *values;
-
-static bool check(bool good, const char *sentence, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
-
-static bool check(bool good, const char *sentence, const char *format, ...)
-{
-	va_list args;
-
-	printf("%s - %s", good ? "ok" : "not ok", sentence);
-	if (!good) {
-		printf(": ");
-		va_start(args, format);
-		vprintf(format, args);
-		va_end(args);
-	}
-	printf("\n");
-	fflush(stdout);
-	if (good)
-		passed++;
-	else
-		failed++;
-	return good;
-}
-
-static double seconds(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
-/* Policy of the moment */
-
-static struct loader_policy rule(uint32_t subject, enum direction direction, uint32_t peer,
-				 uint16_t port, enum verdict verdict, uint32_t id)
-{
-	struct loader_policy p = {
-		.key = {.subject = subject,
-			.peer = peer,
-			.port = htons(port),
-			.direction = (uint8_t)direction,
-			.protocol = IPPROTO_TCP},
-		.entry = {.verdict = verdict, .rule = id},
-	};
-
-	return p;
-}
-
-static void policy_set(const struct loader_policy *entries, size_t n)
-{
-	static uint64_t revision = 41;
-
-	if (loader_policy_put(loader, entries, n, ++revision) < 0 ||
-	    loader_policy_prune(loader, entries, n) < 0)
-		check(false, "the policy is written", "%s", loader_error(loader));
-}
-#define POLICY(...)                                                                                \
-	policy_set((struct loader_policy[]){__VA_ARGS__},                                          \
-		   sizeof((struct loader_policy[]){__VA_ARGS__}) / sizeof(struct loader_policy))
-
-#define A_OUT(peer, port, verdict, id)                                                             \
-	rule(IDENTITY_A, DIRECTION_EGRESS, peer, port, VERDICT_##verdict, id)
-#define B_IN(peer, port, verdict, id)                                                              \
-	rule(IDENTITY_B, DIRECTION_INGRESS, peer, port, VERDICT_##verdict, id)
 
 static void addresses_set(void)
 {
@@ -114,102 +45,17 @@ static void addresses_set(void)
 	memset(entries, 0, sizeof entries);
 	for (size_t i = 0; i < 6; i++) {
 		entries[i].ip = endpoint_parse(all[i].ip, 0).ip;
-		entries[i].address.identity = all[i].identity;
-		if (all[i].place == PLACE_WORLD)
-			continue;
-		entries[i].address.flags = ADDRESS_LOCAL;
-		entries[i].address.netns = rig.cookie[all[i].place];
+		entries[i].address = (struct address){
+			.identity = all[i].identity,
+			.index = all[i].place == PLACE_A   ? WORKLOAD_A_INDEX
+				 : all[i].place == PLACE_B ? WORKLOAD_B_INDEX
+							   : ADDRESS_NOT_LOCAL,
+			.netns = rig.cookie[all[i].place],
+		};
 	}
 	if (loader_address_replace(loader, entries, 6) < 0)
 		check(false, "the addresses are written", "%s", loader_error(loader));
 }
-
-/* Expectations */
-
-static void forget(void)
-{
-	daemon_drain();
-	memset(&seen, 0, sizeof seen);
-}
-
-static const char *describe(const struct dial_result *r)
-{
-	static char text[400];
-
-	snprintf(text, sizeof text,
-		 "errno %d (%s), first %d, answered by %c ok %d, peer %s, local %s, %u slots, "
-		 "%u ingress, %u events, reason %u, %s",
-		 r->err, strerror(r->err), r->first_err, r->answer.who ? r->answer.who : '-',
-		 r->answer.ok, endpoint_text(&r->peer), endpoint_text(&r->local), seen.egress,
-		 seen.ingress, seen.events, seen.event.reason, seen.detail);
-	return text;
-}
-
-static bool same_address(const struct endpoint *e, const char *ip)
-{
-	struct endpoint other = endpoint_parse(ip, ntohs(e->port));
-
-	return endpoint_same(e, &other);
-}
-
-/* Captured, at the right slot, and the client sees what it dialled from its own address. */
-static void captured(const char *sentence, struct dial_plan plan)
-{
-	struct dial_result r;
-	struct endpoint dst = endpoint_parse(plan.to, plan.port);
-
-	forget();
-	r = dial(&plan);
-	check(r.err == 0 && r.answer.who == 'D' && r.answer.ok && seen.wrong == 0 &&
-		      endpoint_same(&r.peer, &dst) && r.bound_dev == 0 &&
-		      same_address(&r.local, dst.family == AF_INET ? A4 : A6),
-	      sentence, "%s", describe(&r));
-}
-
-/* Not ours: errno as without us, nothing captured, nothing said. */
-static void untouched(const char *sentence, struct dial_plan plan, int err, char who)
-{
-	struct dial_result r;
-
-	forget();
-	r = dial(&plan);
-	check(r.err == err && r.answer.who == who && seen.egress + seen.ingress == 0 &&
-		      seen.events == 0,
-	      sentence, "%s", describe(&r));
-}
-
-static void refused(const char *sentence, struct dial_plan plan, int err, enum reason reason,
-		    enum direction direction)
-{
-	uint64_t before[REASON_MAX], after[REASON_MAX];
-	struct dial_result r;
-
-	forget();
-	loader_counters(loader, before);
-	r = dial(&plan);
-	loader_counters(loader, after);
-	check(r.err == err && seen.egress + seen.ingress == 0 && seen.events == 1 &&
-		      seen.event.reason == reason && seen.event.direction == direction &&
-		      seen.event.errno_value == (uint32_t)err &&
-		      after[reason] == before[reason] + 1 && seen.event.entry != 0 &&
-		      seen.event.entry <= seen.event.leave,
-	      sentence, "%s", describe(&r));
-}
-
-static void steered(const char *sentence, struct dial_plan plan, const char *client)
-{
-	struct dial_result r;
-	struct endpoint dst = endpoint_parse(plan.to, plan.port);
-
-	forget();
-	r = dial(&plan);
-	check(r.err == 0 && r.answer.who == 'I' && r.answer.ok &&
-		      same_address(&r.answer.peer, client) &&
-		      endpoint_same(&r.answer.local, &dst) && seen.egress == 0,
-	      sentence, "%s", describe(&r));
-}
-
-#define PLAN(...) ((struct dial_plan){__VA_ARGS__})
 
 /* Decisions on values */
 
@@ -617,71 +463,6 @@ static void test_inbound(void)
 		  PLAN(.from = PLACE_B, .to = "127.0.0.1", .port = 8081), 0, 'S');
 }
 
-static bool in_registry(uint16_t port)
-{
-	struct port_key key = {.netns = rig.cookie[PLACE_B], .port = htons(port)};
-	struct port value = {.count = 0};
-	char path[300];
-	bool found;
-	int fd;
-
-	snprintf(path, sizeof path, "%s/" ABI_LAYOUT "/ports", rig.pins);
-	fd = bpf_obj_get(path);
-	found = bpf_map_lookup_elem(fd, &key, &value) == 0 && value.count == 1;
-	close(fd);
-	return found;
-}
-
-/* `ports` holds what applications listen on, and only that. */
-static void test_registry_content(void)
-{
-	const uint16_t port = 8097;
-	struct endpoint any = endpoint_parse("::", 8098);
-	struct sockaddr_storage ss;
-	socklen_t len = endpoint_sockaddr(&any, true, &ss);
-	int fd = daemon_socket(PLACE_B, true);
-	pid_t server = server_start(PLACE_B, &port, 1, NULL);
-
-	check(in_registry(8097), "the registry holds an application's listener", "it does not");
-	server_stop(server);
-	check(!in_registry(8097), "and drops it when it ends", "it does not");
-	check(bind(fd, (struct sockaddr *)&ss, len) == 0 && listen(fd, 1) == 0 &&
-		      !in_registry(8098),
-	      "the registry leaves the daemon's own listeners out", "it does not");
-	close(fd);
-}
-
-static void test_registry(void)
-{
-	const uint32_t flags = WORKLOAD_EGRESS | WORKLOAD_INGRESS;
-	const uint16_t port = 8099;
-	const struct dial_plan plan = {
-		.from = PLACE_WORLD, .to = B4, .port = port, .source = WORLD4};
-	pid_t server;
-
-	POLICY(B_IN(IDENTITY_ANY, EVERYWHERE, PROXY, 71));
-	steered("a miss in an incomplete registry steers", plan, WORLD4);
-	check(daemon_enrol(PLACE_B, flags | WORKLOAD_REGISTRY_COMPLETE) == 0,
-	      "the inbound program is replaced in place", "%s", loader_error(loader));
-	untouched("nobody listens: the kernel resets", plan, ECONNREFUSED, 0);
-	steered("a port that somebody listens on is steered",
-		PLAN(.from = PLACE_WORLD, .to = B4, .port = 8081, .source = WORLD4), WORLD4);
-	steered("a port that somebody listens on is steered over IPv6",
-		PLAN(.from = PLACE_WORLD, .to = B6, .port = 8081, .source = WORLD6), WORLD6);
-	server = server_start(PLACE_B, &port, 1, NULL);
-	steered("a new listener is known at once", plan, WORLD4);
-	server_stop(server);
-	untouched("a listener that ended is forgotten at once", plan, ECONNREFUSED, 0);
-	server = server_start(PLACE_B, &port, 1, "127.0.0.1");
-	untouched("a listener on loopback only does not make the port served", plan, ECONNREFUSED,
-		  0);
-	server_stop(server);
-	server = server_start(PLACE_B, &port, 1, B4);
-	steered("a listener on the address itself makes it served", plan, WORLD4);
-	server_stop(server);
-	check(daemon_enrol(PLACE_B, flags) == 0, "and back", "%s", loader_error(loader));
-}
-
 /* Names that a server sees */
 
 static void shows_client(const char *sentence, const char *to, const char *client)
@@ -729,7 +510,7 @@ static void test_dials(void)
 static void test_event_rate(void)
 {
 	const struct dial_plan plan = {.to = "11.1.2.3", .port = 81};
-	uint64_t before = loader_suppressed(loader, WORKLOAD_A_INDEX), after;
+	uint64_t before = loader_workload(loader, WORKLOAD_A_INDEX)->suppressed, after;
 	uint64_t count[2][REASON_MAX];
 	uint32_t total = 0;
 	pid_t pid;
@@ -750,7 +531,7 @@ static void test_event_rate(void)
 	}
 	daemon_serve_while(pid);
 	loader_counters(loader, count[1]);
-	after = loader_suppressed(loader, WORKLOAD_A_INDEX);
+	after = loader_workload(loader, WORKLOAD_A_INDEX)->suppressed;
 	total = seen.events + (uint32_t)(after - before);
 	check(seen.events >= RATE / 2 && seen.events < 600 && total == 1000,
 	      "a flood of denials is logged at the rate and the rest counted",
@@ -799,235 +580,6 @@ static void test_many(uint32_t total)
 	munmap(shared, 4096);
 }
 
-/* Life and death of the loader */
-
-static pid_t daemon_fork(void)
-{
-	int ready[2];
-	char byte = 0;
-	pid_t pid;
-
-	if (pipe(ready) < 0)
-		return -1;
-	fflush(NULL);
-	pid = fork();
-	if (pid != 0) {
-		close(ready[1]);
-		if (read(ready[0], &byte, 1) != 1 || byte != 'r')
-			check(false, "another daemon opens the pins", "it did not");
-		close(ready[0]);
-		return pid;
-	}
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (daemon_open(SLOTS, RATE) == 0 && daemon_listen(PLACE_A, WORKLOAD_A_INDEX) == 0 &&
-	    daemon_listen(PLACE_B, WORKLOAD_B_INDEX) == 0)
-		byte = 'r';
-	else
-		printf("# %s\n", loader_error(loader));
-	if (write(ready[1], &byte, 1) != 1)
-		_exit(1);
-	for (;;)
-		daemon_serve_while(getppid()); /* for ever: it is no child of this process */
-}
-
-static bool state_whole(size_t inbound)
-{
-	struct loader_state state[32];
-	size_t n = loader_state(loader, state, 32);
-	bool whole = n == 7 + inbound;
-
-	for (size_t i = 0; i < n && i < 32; i++)
-		whole = whole && state[i].attached;
-	return whole;
-}
-
-static void connects(const char *sentence, struct dial_plan plan, int err, char who)
-{
-	struct dial_result r = dial(&plan);
-
-	check(r.err == err && r.answer.who == who, sentence, "%s", describe(&r));
-}
-
-static void test_adopt(void)
-{
-	struct workload w[4];
-	uint64_t cookies[4];
-	pid_t pid;
-	int err;
-
-	POLICY(A_OUT(IDENTITY_ANY, 80, PROXY, 111), A_OUT(IDENTITY_ANY, 81, DENY, 112),
-	       B_IN(IDENTITY_WORLD, 8081, PROXY, 113));
-	daemon_close();
-	connects("with the daemon gone, proxied connects are refused",
-		 PLAN(.to = "11.1.2.3", .port = 80), ECONNREFUSED, 0);
-	connects("with the daemon gone, denied connects are refused",
-		 PLAN(.to = "11.1.2.3", .port = 81), ECONNREFUSED, 0);
-	connects("with the daemon gone, direct connects pass", PLAN(.to = B4, .port = 8080), 0,
-		 'S');
-	connects("with the daemon gone, proxied arrivals are refused",
-		 PLAN(.from = PLACE_WORLD, .to = B4, .port = 8081, .source = WORLD4), ECONNREFUSED,
-		 0);
-	pid = daemon_fork();
-	connects("a new daemon adopts the pins and serves", PLAN(.to = "11.1.2.3", .port = 80), 0,
-		 'D');
-	connects("a new daemon serves arrivals by the old programs",
-		 PLAN(.from = PLACE_WORLD, .to = B4, .port = 8081, .source = WORLD4), 0, 'I');
-	kill(pid, SIGKILL);
-	waitpid(pid, NULL, 0);
-	connects("killed, it serves nothing more", PLAN(.to = "11.1.2.3", .port = 80), ECONNREFUSED,
-		 0);
-	connects("killed, arrivals are refused",
-		 PLAN(.from = PLACE_WORLD, .to = B6, .port = 8081, .source = WORLD6), ECONNREFUSED,
-		 0);
-	err = daemon_open(SLOTS, RATE);
-	check(err == 0, "a third daemon adopts the pins", "%s", loader_error(loader));
-	if (err < 0)
-		return;
-	check(loader_workload_list(loader, cookies, w, 4) == 2 &&
-		      (cookies[0] == rig.cookie[PLACE_A] || cookies[1] == rig.cookie[PLACE_A]),
-	      "it finds the workloads that were there", "it does not");
-	check(state_whole(2), "all links are attached", "one is not");
-	err = daemon_listen(PLACE_A, WORKLOAD_A_INDEX);
-	if (err == 0)
-		err = daemon_listen(PLACE_B, WORKLOAD_B_INDEX);
-	check(err == 0, "it puts its listeners", "%s", loader_error(loader));
-	captured("it serves", PLAN(.to = "2001:db8::1", .port = 80));
-}
-
-static void refuses_to_open(const char *sentence, const char *pins, uint32_t slots, int err,
-			    const char *words)
-{
-	struct loader_options o = {
-		.pin_dir = pins,
-		.cgroup_root = rig.cgroup_root,
-		.self_cgroup = rig.daemon_cgroup_id,
-		.slots = slots,
-		.event_rate = RATE,
-	};
-	struct loader *l;
-	int got = loader_open(&o, &l);
-
-	check(got == err && strstr(loader_error(l), words) != NULL, sentence, "%d: %s", got,
-	      loader_error(l));
-	loader_close(l);
-}
-
-static void test_refusals(void)
-{
-	char pins[200], path[300];
-	int fd;
-
-	snprintf(pins, sizeof pins, "%s/other", rig.bpffs);
-	snprintf(path, sizeof path, "%s/" ABI_LAYOUT "/slots", pins);
-	refuses_to_open("slots that are no power of two are refused", pins, 1000, -EINVAL,
-			"power of two");
-	refuses_to_open("a folder outside a bpf file system is refused", rig.folder, SLOTS, -EINVAL,
-			"mount -t bpf");
-	refuses_to_open("another size of the table is refused", rig.pins, 2 * SLOTS, -EEXIST,
-			"shunt detach");
-	mkdir(pins, 0700);
-	snprintf(path, sizeof path, "%s/v0", pins);
-	mkdir(path, 0700);
-	refuses_to_open("pins of another layout are refused", pins, SLOTS, -EEXIST, "shunt detach");
-	rmdir(path);
-	snprintf(path, sizeof path, "%s/" ABI_LAYOUT, pins);
-	mkdir(path, 0700);
-	snprintf(path, sizeof path, "%s/" ABI_LAYOUT "/policy", pins);
-	fd = bpf_map_create(BPF_MAP_TYPE_HASH, "policy", 8, 8, 16, NULL);
-	bpf_obj_pin(fd, path);
-	close(fd);
-	refuses_to_open("a foreign map in the place of ours is refused", pins, SLOTS, -EEXIST,
-			"shunt detach");
-	check(loader_detach(pins) == 1 && access(pins, F_OK) < 0, "detach removes what it finds",
-	      "it does not");
-	check(loader_detach(pins) == 0, "nothing pinned is nothing to detach", "it is an error");
-	check(loader_detach(rig.folder) == -EINVAL, "detach leaves other file systems alone",
-	      "it does not");
-}
-
-/* The programs behind our pinned links. */
-static size_t our_programs(uint32_t *ids, size_t n)
-{
-	struct loader_state state[16];
-	size_t links = loader_state(loader, state, 16), count = 0;
-
-	for (size_t i = 0; i < links && i < 16 && count < n; i++) {
-		struct bpf_link_info info;
-		__u32 len = sizeof info;
-		char path[400];
-		int fd;
-
-		memset(&info, 0, sizeof info);
-		snprintf(path, sizeof path, "%s/" ABI_LAYOUT "/%s%.31s", rig.pins,
-			 i < 7 ? "link_" : "", state[i].name);
-		fd = bpf_obj_get(path);
-		if (bpf_obj_get_info_by_fd(fd, &info, &len) == 0)
-			ids[count++] = info.prog_id;
-		close(fd);
-	}
-	return count;
-}
-
-/* How many of these are attached anywhere; others may test on this machine too. */
-static uint32_t still_attached(const uint32_t *ours, size_t n)
-{
-	static const enum bpf_attach_type types[] = {
-		BPF_SK_LOOKUP,
-		BPF_CGROUP_INET4_CONNECT,
-		BPF_CGROUP_INET6_CONNECT,
-		BPF_CGROUP_INET4_GETPEERNAME,
-		BPF_CGROUP_INET6_GETPEERNAME,
-		BPF_CGROUP_INET4_GETSOCKNAME,
-		BPF_CGROUP_INET6_GETSOCKNAME,
-		BPF_CGROUP_SOCK_OPS,
-	};
-	int cgroup = open(rig.cgroup_root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	uint32_t total = 0, flags, ids[64];
-
-	for (size_t i = 0; i < sizeof types / sizeof *types + PLACES - 1; i++) {
-		int target = i < PLACES ? rig.netns[i] : cgroup;
-		uint32_t found = 64;
-
-		if (bpf_prog_query(target, types[i < PLACES ? 0 : i - PLACES + 1], 0, &flags, ids,
-				   &found) < 0)
-			continue;
-		for (size_t k = 0; k < found * n; k++)
-			total += ids[k / n] == ours[k % n];
-	}
-	close(cgroup);
-	return total;
-}
-
-static void test_detach(void)
-{
-	uint32_t ids[16] = {0};
-	char path[300];
-	size_t n;
-	int removed;
-	int held;
-
-	POLICY(A_OUT(IDENTITY_ANY, EVERYWHERE, DENY, 121), B_IN(IDENTITY_ANY, 8080, DENY, 122));
-	loader_inbound_detach(loader, rig.cookie[PLACE_B]);
-	connects("a detached workload is not judged any more",
-		 PLAN(.from = PLACE_WORLD, .to = B4, .port = 8080, .source = WORLD4), 0, 'S');
-	check(loader_workload_remove(loader, rig.cookie[PLACE_B]) == 0 && state_whole(1),
-	      "a workload is removed", "it is not");
-	n = our_programs(ids, 16);
-	check(n == 8 && still_attached(ids, n) == 8, "eight programs are attached", "%zu, %u", n,
-	      still_attached(ids, n));
-	snprintf(path, sizeof path, "%s/" ABI_LAYOUT "/link_connect4", rig.pins);
-	held = bpf_obj_get(path); /* as a daemon or a tool may */
-	removed = loader_detach(rig.pins);
-	check(removed == 11 + 7 + 1 && access(rig.pins, F_OK) < 0, "detach removes every pin",
-	      "%d removed", removed);
-	check(still_attached(ids, n) == 0,
-	      "detach leaves no program attached, whoever holds a link", "%u",
-	      still_attached(ids, n));
-	close(held);
-	connects("after detach everything passes", PLAN(.to = B4, .port = 8080), 0, 'S');
-	daemon_close();
-}
-
 static void stop(int signal_number)
 {
 	rig_cleanup();
@@ -1069,11 +621,30 @@ static bool open_first(void)
 	return check(err == 0, "the test's own programs load", "%s", strerror(-err));
 }
 
+/* A server that listens before our programs come, in the eyes of somebody else's. */
+static pid_t older_start(uint16_t port)
+{
+	int cgroup = open(rig.app_cgroup, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct foreign *foreign = foreign__open_and_load();
+	int link = foreign == NULL ? -1
+				   : bpf_link_create(bpf_program__fd(foreign->progs.foreign),
+						     cgroup, BPF_CGROUP_SOCK_OPS, NULL);
+	pid_t pid = server_start(PLACE_B, &port, 1, NULL);
+
+	check(link >= 0, "another sockops program is there", "%s", strerror(errno));
+	close(link);
+	close(cgroup);
+	foreign__destroy(foreign);
+	return pid;
+}
+
 static void test_all(void)
 {
 	static const uint16_t ports[] = {8080, 8081, 8082, 53};
 	const char *connects_text = getenv("CONNECTS");
-	pid_t server;
+	const uint16_t older_port = 8095;
+	uint32_t many = connects_text != NULL ? (uint32_t)strtoul(connects_text, NULL, 10) : 100000;
+	pid_t server, older = older_start(older_port);
 
 	if (!open_first())
 		return;
@@ -1091,10 +662,13 @@ static void test_all(void)
 	test_liveness();
 	test_inbound();
 	test_registry_content();
-	test_registry();
+	test_registry(older, older_port);
+	test_workloads();
 	test_dials();
 	test_event_rate();
-	test_many(connects_text != NULL ? (uint32_t)strtoul(connects_text, NULL, 10) : 100000);
+	test_many(many);
+	test_replace_under_load(many * 3 / 10);
+	test_death_under_load(rig.factor > 1 ? 4 : 20);
 	test_refusals();
 	test_adopt();
 	values__destroy(values);

@@ -38,8 +38,10 @@ struct rig {
 	char cgroup_root[256];
 	char daemon_cgroup[320];
 	char app_cgroup[320];
+	char other_cgroup[320]; /* nobody's */
 	uint64_t daemon_cgroup_id;
 	uint64_t app_cgroup_id;
+	const char *fork_cgroup; /* where rig_fork() puts its children: app_cgroup */
 	int netns[PLACES];
 	uint64_t cookie[PLACES];
 	int home;
@@ -51,7 +53,7 @@ const char *rig_missing(void); /* why nothing can be tested here, or NULL */
 int rig_setup(void);
 void rig_cleanup(void);
 void rig_enter(int netns_fd);
-/* A child in that place and the applications' cgroup; it dies with us. */
+/* A child in that place and rig.fork_cgroup; it dies with us. */
 pid_t rig_fork(enum place place);
 int run(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void write_file(const char *path, const char *text);
@@ -135,7 +137,11 @@ int daemon_open(uint32_t slots, uint32_t event_rate);
 void daemon_close(void);
 int daemon_listen(enum place place, uint32_t index);
 void daemon_unlisten(uint32_t index);
+/* As the kernel is to have the workload of a place. */
+struct workload daemon_workload(enum place place);
 int daemon_enrol(enum place place, uint32_t flags);
+/* Enters the listeners of a place into the registry of the workload with this index. */
+int daemon_walk(enum place place, uint32_t index);
 /* Serves until the process ends; returns its wait status. */
 int daemon_serve_while(pid_t pid);
 void daemon_drain(void);

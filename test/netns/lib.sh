@@ -138,7 +138,7 @@ shunt_() { "$B/shunt" --run-dir "$RUN" "$@"; }
 
 daemon_start() {
 	nsenter --net="/run/netns/$BOX-node" "$SHUNTD" --config "$TMP/config" --name "${BOX#shunt-}" \
-		--run-dir "$RUN" --bpffs "$BPFFS" </dev/null >>"$TMP/shuntd.log" 2>&1 &
+		--run-dir "$RUN" --state-dir "$TMP/state" --bpffs "$BPFFS" </dev/null >>"$TMP/shuntd.log" 2>&1 &
 	DAEMON=$!
 	local tries=$((100 * FACTOR))
 	while [ $tries -gt 0 ] && kill -0 "$DAEMON" 2>/dev/null; do

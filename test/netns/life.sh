@@ -9,7 +9,7 @@ config_write <test/netns/policy.yaml
 
 # Documents that are not valid: nothing starts, the error has its place.
 sed 's/fromEndpoints/fromEndpoint/' test/netns/policy.yaml >"$TMP/config/conf.d/20-policy.yaml"
-holds "invalid documents do not start a daemon" bash -c "! nsenter --net=/run/netns/$BOX-node $SHUNTD --config $TMP/config --name ${BOX#shunt-} --run-dir $RUN --bpffs $BPFFS 2>$TMP/err"
+holds "invalid documents do not start a daemon" bash -c "! nsenter --net=/run/netns/$BOX-node $SHUNTD --config $TMP/config --name ${BOX#shunt-} --run-dir $RUN --state-dir $TMP/state --bpffs $BPFFS 2>$TMP/err"
 holds "... and the error names file, line, column and the nearest name" \
 	grep -q "conf.d/20-policy.yaml:9:5: .*fromEndpoint.*fromEndpoints" "$TMP/err"
 same "... and traffic flows as before" 200 "$(curl_from intruder http://10.78.0.12/private)"
@@ -57,7 +57,7 @@ done
 same "SIGHUP reads the documents again" 200 "$(curl_from frontend http://10.78.0.12/public/a)"
 
 # Two daemons of one name.
-nsenter --net="/run/netns/$BOX-node" "$SHUNTD" --config "$TMP/config" --name "${BOX#shunt-}" --run-dir "$RUN" --bpffs "$BPFFS" 2>"$TMP/err"
+nsenter --net="/run/netns/$BOX-node" "$SHUNTD" --config "$TMP/config" --name "${BOX#shunt-}" --run-dir "$RUN" --state-dir "$TMP/state" --bpffs "$BPFFS" 2>"$TMP/err"
 same "a second daemon of the same name is refused" 1 $?
 holds "... with the remedy" grep -q -- "--name" "$TMP/err"
 
@@ -136,14 +136,14 @@ mkdir -p "$(cgroup_root)/$BOX"
 sleep 60 &
 PIDS+=($!)
 echo $! >"$(cgroup_root)/$BOX/cgroup.procs"
-nsenter --net="/run/netns/$BOX-node" "$SHUNTD" --config "$TMP/config" --name "${BOX#shunt-}" --run-dir "$RUN" --bpffs "$BPFFS" 2>"$TMP/err"
+nsenter --net="/run/netns/$BOX-node" "$SHUNTD" --config "$TMP/config" --name "${BOX#shunt-}" --run-dir "$RUN" --state-dir "$TMP/state" --bpffs "$BPFFS" 2>"$TMP/err"
 same "a daemon's cgroup that holds another process is refused" 1 $?
 holds "... and says so" grep -q "holds another process" "$TMP/err"
 kill "${PIDS[-1]}"
 wait "${PIDS[-1]}" 2>/dev/null
 daemon_start || exit 1
 same "a workload that left while the daemon was away is let go of" 2 \
-	"$(bpftool -j map dump pinned "$BPFFS/shunt/${BOX#shunt-}/v1/workloads" | jq length)"
+	"$(bpftool -j map dump pinned "$BPFFS/shunt/${BOX#shunt-}/v2/places" | jq length)"
 cp "$TMP/workloads" "$TMP/config/conf.d/10-workloads.yaml"
 shunt_ reload >/dev/null
 

@@ -9,7 +9,7 @@ daemon_start || exit 1
 
 metric() { in_ns node curl -s http://127.0.0.1:15020/metrics | awk -v m="$1" 'index($0, m) == 1 {s += $NF} END {printf "%d", s}'; }
 # Every entry for port 7000 of the policy map becomes PROXY (2).
-map=$BPFFS/shunt/${BOX#shunt-}/v1/policy
+map=$BPFFS/shunt/${BOX#shunt-}/v2/policy
 bpftool -j map dump pinned "$map" | jq -r '.[] | [(.key | map(ltrimstr("0x")) | join(" ")), (.value[4:] | map(ltrimstr("0x")) | join(" "))] | @tsv' |
 	while IFS=$'\t' read -r key rule; do
 		case $key in
@@ -53,7 +53,7 @@ recorded "the connection's record has its bytes" \
 	'.type == "connection" and .protocol == "TCP" and .bytes_sent == 5000000 and .bytes_recv == 24 and .reason == "closed_by_source" and .t_open > 0'
 kill "${PIDS[0]}"
 wait "${PIDS[0]}" 2>/dev/null
-same "nobody there: the client is reset, not kept waiting" "ConnectionResetError" \
+same "nobody there any more: refused at once, as without us" "ConnectionRefusedError" \
 	"$(in_ns frontend python3 "$TMP/client.py" 10.78.0.12 1 2>&1 | tail -n 1 | cut -d: -f1)"
-recorded "... and the record says why" '.protocol == "TCP" and .reason == "connect_refused"'
+recorded "... and the record says why" '.protocol == "TCP" and .reason == "nobody_listens" and .verdict != "denied"'
 finish

@@ -22,8 +22,13 @@
 
 static struct slot slots[SLOTS];
 static struct dial dials[8];
-static struct node node = {
-	.slots = slots, .slot_count = SLOTS, .dials = dials, .dial_count = 8, .worker_count = 1};
+static struct workload workloads[WORKLOADS_MAX];
+static struct node node = {.slots = slots,
+			   .slot_count = SLOTS,
+			   .workloads = workloads,
+			   .dials = dials,
+			   .dial_count = 8,
+			   .worker_count = 1};
 static struct worker worker = {.node = &node};
 static struct enrolled web = {.index = 1, .generation = 5, .netns = 99};
 
@@ -53,7 +58,9 @@ static void fill_slot(void)
 	s->used = SLOT_WRITTEN;
 	s->addr = htonl(EGRESS_NET4 | NUMBER);
 	s->netns = 99;
+	s->workload = 1;
 	s->generation = 5;
+	workloads[1] = (struct workload){.generation = 5, .slots_used = 3};
 	s->dst = (struct endpoint){
 		.ip = addr_from_v4(htonl(0x0a000002)), .port = htons(80), .family = AF_INET};
 }
@@ -83,6 +90,7 @@ static void a_slot_is_claimed_once_and_given_back(void **state)
 	origdst_release(&o);
 	origdst_release(&o);
 	assert_int_equal(slots[PLACE].used, SLOT_FREE);
+	assert_int_equal(workloads[1].slots_used, 2); /* once */
 	assert_int_equal(claim(NUMBER, EGRESS_PORT, &again), -ENOENT); /* nobody wrote it anew */
 }
 
@@ -99,6 +107,9 @@ static void a_slot_of_somebody_else_is_never_claimed(void **state)
 	fill_slot();
 	slots[PLACE].generation = 4; /* of the workload that had the index before */
 	assert_int_equal(claim(NUMBER, EGRESS_PORT, &o), -ENOENT);
+	fill_slot();
+	slots[PLACE].workload = 2; /* of another one in the same namespace */
+	assert_int_equal(claim(NUMBER, EGRESS_PORT, &o), -ENOENT);
 	assert_int_equal(slots[PLACE].used, SLOT_WRITTEN);
 	fill_slot();
 	assert_int_equal(claim(NUMBER, EGRESS_PORT, &o), 0);
@@ -114,8 +125,9 @@ static void a_slot_whose_connection_never_came_is_swept(void **state)
 	slots[3].used = SLOT_CLAIMED; /* in use: however long */
 	slots[3].stamp = 1;
 	slots[4].used = SLOT_WRITTEN; /* being written: not stamped yet */
-	assert_int_equal(slots_sweep(slots, SLOTS, 105 * second), 0);
-	assert_int_equal(slots_sweep(slots, SLOTS, 111 * second), 1);
+	assert_int_equal(slots_sweep(&node, 275 * second), 0); /* a SYN is tried for 127 s */
+	assert_int_equal(slots_sweep(&node, 281 * second), 1);
+	assert_int_equal(workloads[1].slots_used, 2);
 	assert_int_equal(slots[PLACE].used, SLOT_FREE);
 	assert_int_equal(slots[PLACE].stamp, 0);
 	assert_int_equal(slots[3].used, SLOT_CLAIMED);

@@ -1,0 +1,385 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Workloads by command: see workloads.h. */
+#include "proxy/workloads.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "proxy/log.h"
+#include "proxy/status.h"
+
+#define LABELS_MAX 64
+#define BYPASS_MAX (24 * 3600) /* s */
+#define SECOND_NS UINT64_C(1000000000)
+
+/* ---- what was asked ---- */
+
+struct asked {
+	struct state_workload workload;
+	struct label labels[LABELS_MAX];
+	unsigned seconds; /* of a bypass */
+	const char *reason;
+	const char *wrong; /* a parameter that cannot be */
+};
+
+static bool begins(const char *s, const char *prefix, const char **rest)
+{
+	size_t n = strlen(prefix);
+
+	*rest = s + n;
+	return strncmp(s, prefix, n) == 0;
+}
+
+static void take_selector(struct asked *a, const char *value)
+{
+	struct state_workload *w = &a->workload;
+
+	if (begins(value, "netns:", &w->selected))
+		w->selector = SELECTOR_NETNS;
+	else if (begins(value, "cgroup:", &w->selected))
+		w->selector = SELECTOR_CGROUP;
+	else if (begins(value, "systemd:id:", &w->selected))
+		w->selector = SELECTOR_SYSTEMD;
+	else
+		a->wrong = "selector is none of netns:, cgroup:, systemd:id:";
+}
+
+static void take_label(struct asked *a, char *value)
+{
+	struct state_workload *w = &a->workload;
+	char *equals = strchr(value, '=');
+
+	if (equals == NULL || w->label_count == LABELS_MAX) {
+		a->wrong = equals == NULL ? "a label is KEY=VALUE" : "too many labels";
+		return;
+	}
+	*equals = '\0';
+	a->labels[w->label_count++] = (struct label){value, equals + 1};
+}
+
+static void take_parameter(void *arg, char *key, char *value)
+{
+	struct asked *a = arg;
+	struct state_workload *w = &a->workload;
+
+	if (strcmp(key, "namespace") == 0)
+		w->namespace = value;
+	else if (strcmp(key, "name") == 0)
+		w->name = value;
+	else if (strcmp(key, "selector") == 0)
+		take_selector(a, value);
+	else if (strcmp(key, "inode") == 0)
+		w->netns_inode = strtoull(value, NULL, 10);
+	else if (strcmp(key, "boot") == 0)
+		w->boot_id = value;
+	else if (strcmp(key, "label") == 0)
+		take_label(a, value);
+	else if (strcmp(key, "serviceAccount") == 0)
+		w->service_account = value;
+	else if (strcmp(key, "onUnavailable") == 0)
+		w->on_unavailable = value;
+	else if (strcmp(key, "seconds") == 0)
+		a->seconds = (unsigned)strtoul(value, NULL, 10);
+	else if (strcmp(key, "reason") == 0)
+		a->reason = value;
+	else
+		a->wrong = "a parameter that this daemon does not know";
+}
+
+/* `copy` is taken apart; what was asked points into it. */
+static void asked_read(struct asked *a, char *copy)
+{
+	*a = (struct asked){.reason = ""};
+	a->workload.labels = a->labels;
+	admin_query_each(copy, take_parameter, a);
+	if (a->wrong == NULL && (a->workload.namespace == NULL || a->workload.name == NULL))
+		a->wrong = "namespace and name are needed";
+}
+
+static unsigned say_error(struct text *body, const char *error)
+{
+	struct object o = {body, false};
+
+	text_add(body, "{");
+	key(&o, "ok");
+	text_add(body, "false");
+	put_string(&o, "error", error);
+	text_add(body, "}\n");
+	return 200;
+}
+
+/* ---- add and remove ---- */
+
+static const struct absentee *absentee_find(const struct enrollment *e, const char *namespace,
+					    const char *name)
+{
+	for (size_t i = 0; i < e->absent_count; i++)
+		if (strcmp(e->absent[i].namespace, namespace) == 0 &&
+		    strcmp(e->absent[i].name, name) == 0)
+			return &e->absent[i];
+	return NULL;
+}
+
+/* Why the workload that was to be added is not captured now. */
+static void say_not_captured(struct control *c, const struct state_workload *w, struct text *error)
+{
+	const struct member *m = enroll_find(&c->enrollment, w->namespace, w->name);
+	const struct absentee *a = absentee_find(&c->enrollment, w->namespace, w->name);
+
+	if (a != NULL)
+		text_add(error, absentee_text(a));
+	else if (m != NULL)
+		text_adds(error, "it could not be captured: ", loader_error(c->loader), NULL);
+	else
+		text_add(error, "no Workload document has this name: give it labels (--label), or "
+				"write the document first");
+}
+
+static bool is_captured(const struct control *c, const struct state_workload *w)
+{
+	const struct member *m = enroll_find(&c->enrollment, w->namespace, w->name);
+
+	return m != NULL && m->captured && strcmp(m->selected, w->selected) == 0;
+}
+
+/* Nothing is kept that did not work. */
+static void take_back(struct control *c, const struct state_workload *w)
+{
+	struct findings ignored = {0};
+	char *why = NULL;
+	int err = state_remove(c->options->state_dir, w->namespace, w->name, &why);
+
+	if (err == 0)
+		err = control_rebuild(c, &ignored);
+	if (err < 0)
+		log_errx("workload %s/%s: %s", w->namespace, w->name, why ? why : strerror(-err));
+	findings_free(&ignored);
+	free(why);
+}
+
+/* Keeps it, and returns when it is captured: 0; else `error` says why it is not. */
+static int workload_add(struct control *c, const struct state_workload *w, struct text *error,
+			struct findings *findings)
+{
+	char *why = NULL;
+	int err = state_put(c->options->state_dir, w, &why);
+
+	if (err < 0) {
+		text_add(error, why ? why : strerror(-err));
+		free(why);
+		return err;
+	}
+	err = control_rebuild(c, findings);
+	if (is_captured(c, w)) {
+		log_info("workload %s/%s: added", w->namespace, w->name);
+		return 0;
+	}
+	if (findings->errors > 0)
+		text_add(error, "it does not go together with the documents");
+	else
+		say_not_captured(c, w, error);
+	take_back(c, w);
+	log_warnx("workload %s/%s: not added: %s", w->namespace, w->name, text_string(error));
+	return err < 0 ? err : -ENOENT;
+}
+
+static unsigned say_added(struct control *c, const struct asked *a, uint64_t began,
+			  struct text *body)
+{
+	uint64_t ms = (io_now() - began) / 1000000;
+	struct object o = {body, false};
+
+	text_add(body, "{");
+	key(&o, "ok");
+	text_add(body, "true");
+	key(&o, "workload");
+	status_member(body, c,
+		      enroll_find(&c->enrollment, a->workload.namespace, a->workload.name));
+	key(&o, "seconds");
+	text_add_number(body, ms / 1000);
+	text_add(body, ms % 1000 < 10 ? ".00" : ms % 1000 < 100 ? ".0" : ".");
+	text_add_number(body, ms % 1000);
+	text_add(body, "}\n");
+	return 200;
+}
+
+static unsigned say_not_added(struct text *body, const struct text *error,
+			      const struct findings *findings)
+{
+	struct object o = {body, false};
+
+	text_add(body, "{");
+	key(&o, "ok");
+	text_add(body, "false");
+	put_string(&o, "error", text_string(error));
+	status_findings(&o, findings);
+	text_add(body, "}\n");
+	return 200;
+}
+
+unsigned post_workload_add(void *arg, const char *query, struct text *body)
+{
+	struct control *c = arg;
+	struct findings findings = {0};
+	struct text error = {0};
+	char *copy = strdup(query);
+	uint64_t began = io_now();
+	struct asked a;
+	unsigned status;
+
+	if (copy == NULL)
+		return 500;
+	asked_read(&a, copy);
+	if (a.wrong == NULL && a.workload.selector == SELECTOR_NONE)
+		a.wrong = "a selector is needed";
+	if (a.wrong == NULL && c->draining)
+		a.wrong = "the daemon is stopping";
+	if (a.wrong != NULL)
+		status = say_error(body, a.wrong);
+	else if (workload_add(c, &a.workload, &error, &findings) == 0)
+		status = say_added(c, &a, began, body);
+	else
+		status = say_not_added(body, &error, &findings);
+	findings_free(&findings);
+	text_free(&error);
+	free(copy);
+	return status;
+}
+
+/* -ENOENT when none of that name was added. */
+static int workload_remove(struct control *c, const char *namespace, const char *name,
+			   struct text *error)
+{
+	struct findings findings = {0};
+	char *why = NULL;
+	int err = state_remove(c->options->state_dir, namespace, name, &why);
+
+	if (err < 0) {
+		text_add(error, why ? why : strerror(-err));
+	} else {
+		log_info("workload %s/%s: removed", namespace, name);
+		err = control_rebuild(c, &findings);
+		if (err < 0)
+			text_add(error, "removed, but not everything could be applied; the log "
+					"says why");
+	}
+	free(why);
+	findings_free(&findings);
+	return err;
+}
+
+unsigned post_workload_remove(void *arg, const char *query, struct text *body)
+{
+	struct control *c = arg;
+	struct object o = {body, false};
+	struct text error = {0};
+	char *copy = strdup(query);
+	struct asked a;
+	int err = 0;
+
+	if (copy == NULL)
+		return 500;
+	asked_read(&a, copy);
+	if (a.wrong == NULL && c->draining)
+		a.wrong = "the daemon is stopping";
+	if (a.wrong == NULL)
+		err = workload_remove(c, a.workload.namespace, a.workload.name, &error);
+	text_add(body, "{");
+	key(&o, "ok");
+	text_add(body, err == 0 && a.wrong == NULL ? "true" : "false");
+	if (err == -ENOENT) {
+		key(&o, "missing");
+		text_add(body, "true");
+	}
+	if (err < 0 || a.wrong != NULL) {
+		put_string(&o, "error", a.wrong ? a.wrong : text_string(&error));
+	} else {
+		key(&o, "documented");
+		text_add(body,
+			 fleet_by_name(c->snapshot.fleet, a.workload.namespace, a.workload.name)
+				 ? "true"
+				 : "false");
+	}
+	text_add(body, "}\n");
+	text_free(&error);
+	free(copy);
+	return 200;
+}
+
+/* ---- bypass ---- */
+
+unsigned post_workload_bypass(void *arg, const char *query, struct text *body)
+{
+	struct control *c = arg;
+	struct object o = {body, false};
+	char *copy = strdup(query);
+	struct asked a;
+	struct member *m;
+	uint64_t until;
+
+	if (copy == NULL)
+		return 500;
+	asked_read(&a, copy);
+	m = a.wrong ? NULL : enroll_find(&c->enrollment, a.workload.namespace, a.workload.name);
+	if (a.wrong == NULL && m == NULL)
+		a.wrong = "no such workload is enrolled on this node";
+	if (a.seconds > BYPASS_MAX)
+		a.wrong = "at most 24 hours";
+	if (a.wrong != NULL) {
+		free(copy);
+		return say_error(body, a.wrong);
+	}
+	until = a.seconds ? io_now() + a.seconds * SECOND_NS : 0;
+	__atomic_store_n(&loader_workload(c->loader, m->enrolled.index)->bypass_until, until,
+			 __ATOMIC_SEQ_CST);
+	m->bypassed = a.seconds != 0;
+	if (a.seconds != 0)
+		log_warnx("workload %s: BYPASSED for %u s: its new connections are not judged%s%s",
+			  m->key, a.seconds, a.reason[0] ? "; reason given: " : "", a.reason);
+	else
+		log_info("workload %s: the bypass was ended", m->key);
+	text_add(body, "{");
+	key(&o, "ok");
+	text_add(body, "true");
+	if (a.seconds != 0)
+		status_time(&o, "until", time(NULL) + (time_t)a.seconds);
+	text_add(body, "}\n");
+	free(copy);
+	return 200;
+}
+
+/* ---- in the course of time ---- */
+
+static void bypasses_tend(struct control *c)
+{
+	for (struct member *m = c->enrollment.by_key; m != NULL; m = m->hh.next) {
+		uint64_t until = loader_workload(c->loader, m->enrolled.index)->bypass_until;
+		bool bypassed = until > io_now();
+
+		if (m->bypassed && !bypassed)
+			log_info("workload %s: the bypass has ended", m->key);
+		m->bypassed = bypassed;
+	}
+}
+
+void workloads_tend(struct control *c)
+{
+	const struct fleet *fleet = c->snapshot.fleet;
+	struct text error = {0};
+
+	bypasses_tend(c);
+	for (size_t i = 0; i < fleet->workload_count; i++) {
+		const struct fleet_workload *w = &fleet->workloads[i];
+
+		if (!w->from_state || w->netns_inode == 0 ||
+		    absentee_find(&c->enrollment, w->namespace, w->name) == NULL)
+			continue;
+		log_info("workload %s/%s: its process is gone", w->namespace, w->name);
+		if (workload_remove(c, w->namespace, w->name, &error) < 0)
+			log_warnx("%s", text_string(&error));
+		break; /* the fleet is another one now; the next tick sees the next */
+	}
+	text_free(&error);
+}
