@@ -295,20 +295,27 @@ static int objects_load(struct loader *l)
 	return err;
 }
 
-/* A kernel without iterators does without a complete registry. */
-static void walk_load(struct loader *l)
+/* A kernel without iterators does without a complete registry. What it lacks only now is an
+ * error. */
+static int walk_load(struct loader *l)
 {
+	int err;
+
 	l->walk = walk__open();
 	if (l->walk == NULL)
-		return;
-	if (object_load(l, l->walk->obj, "walk") == 0)
-		l->walk_link = bpf_link_create(bpf_program__fd(l->walk->progs.walk), 0,
-					       BPF_TRACE_ITER, NULL);
-	if (l->walk_link < 0) {
-		walk__destroy(l->walk);
-		l->walk = NULL;
-		l->error[0] = '\0';
-	}
+		return fail(l, -errno, "cannot read the walk program");
+	err = object_load(l, l->walk->obj, "walk");
+	if (err == 0)
+		err = l->walk_link = bpf_link_create(bpf_program__fd(l->walk->progs.walk), 0,
+						     BPF_TRACE_ITER, NULL);
+	if (err >= 0)
+		return 0;
+	walk__destroy(l->walk);
+	l->walk = NULL;
+	if (err == -EMFILE || err == -ENFILE || err == -ENOMEM || err == -EPERM)
+		return fail(l, err, "cannot load the walk program");
+	l->error[0] = '\0';
+	return 0;
 }
 
 static void *map_share(struct loader *l, const struct bpf_map *map, size_t size)
@@ -538,9 +545,7 @@ int loader_open(const struct loader_options *options, struct loader **out)
 	if (err == 0)
 		err = links_attach(l, options->cgroup_root);
 	/* Only what begins to listen while sockops is attached may be left out of a walk. */
-	if (err == 0)
-		walk_load(l);
-	return err;
+	return err == 0 ? walk_load(l) : err;
 }
 
 void loader_close(struct loader *l)

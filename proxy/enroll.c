@@ -2,6 +2,7 @@
 /* Local workloads, from document to capture: see enroll.h. */
 #include "proxy/enroll.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -34,11 +35,45 @@ const char *absentee_text(const struct absentee *a)
 	return strerror(a->err);
 }
 
+static bool is_same_file(const char *path, const struct stat *other)
+{
+	struct stat st;
+
+	return stat(path, &st) == 0 && st.st_dev == other->st_dev && st.st_ino == other->st_ino;
+}
+
+/* That of PID 1, or one with a name; `shunt detach` may be called from anywhere. */
+static void host_path_find(struct host_place *host)
+{
+	static const char *const named = "/run/netns";
+	struct dirent *entry;
+	struct stat own;
+	DIR *dir;
+
+	snprintf(host->path, sizeof host->path, "/proc/1/ns/net");
+	if (fstat(host->netns_fd, &own) == 0 && is_same_file(host->path, &own))
+		return;
+	dir = opendir(named);
+	while (dir != NULL && (entry = readdir(dir)) != NULL) {
+		snprintf(host->path, sizeof host->path, "%s/%s", named, entry->d_name);
+		if (is_same_file(host->path, &own))
+			break;
+		host->path[0] = '\0';
+	}
+	if (dir != NULL)
+		closedir(dir);
+	else
+		host->path[0] = '\0';
+}
+
 int enroll_start(struct enrollment *e, const char *cgroup_root)
 {
 	e->host.cgroup_root = cgroup_root;
 	e->host.netns_fd = netns_open("/proc/self/ns/net", &e->host.netns);
-	return e->host.netns_fd < 0 ? e->host.netns_fd : 0;
+	if (e->host.netns_fd < 0)
+		return e->host.netns_fd;
+	host_path_find(&e->host);
+	return 0;
 }
 
 /* Whoever had claimed a slot died with the daemon before us; who had not been accepted was
@@ -604,7 +639,10 @@ void enroll_write_paths(const struct enrollment *e, const char *file)
 		return;
 	}
 	for (const struct member *m = e->by_key; m != NULL; m = m->hh.next)
-		fprintf(f, "%s\n", member_on_host(m) ? "/proc/self/ns/net" : m->path);
+		if (!member_on_host(m))
+			fprintf(f, "%s\n", m->path);
+	if (e->on_host > 0)
+		fprintf(f, "%s\n", e->host.path);
 	if (fclose(f) != 0)
 		log_warn("%s", file);
 }

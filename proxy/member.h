@@ -6,6 +6,7 @@
 #ifndef SHUNT_MEMBER_H
 #define SHUNT_MEMBER_H
 
+#include <limits.h>
 #include <sys/types.h>
 #include <uthash.h>
 
@@ -20,6 +21,7 @@ struct host_place {
 	int netns_fd;
 	uint64_t netns; /* cookie */
 	const char *cgroup_root;
+	char path[PATH_MAX]; /* by which others find it; empty: by none */
 };
 
 struct member {

@@ -46,11 +46,13 @@ static void say_configuration(struct object *list, const struct control *c)
 
 static void say_workloads(struct object *list, const struct control *c)
 {
-	size_t absent = c->enrollment.absent_count, failed = 0;
+	size_t absent = c->enrollment.absent_count, failed = 0, bypassed = 0;
 	struct text t = {0};
 
-	for (const struct member *m = c->enrollment.by_key; m != NULL; m = m->hh.next)
+	for (const struct member *m = c->enrollment.by_key; m != NULL; m = m->hh.next) {
 		failed += !m->captured;
+		bypassed += m->bypassed;
+	}
 	text_add_number(&t, c->enrollment.count - failed);
 	text_add(&t, " captured");
 	if (absent > 0) {
@@ -63,14 +65,19 @@ static void say_workloads(struct object *list, const struct control *c)
 		text_add_number(&t, failed);
 		text_add(&t, " NOT CAPTURED: their traffic may pass unjudged");
 	}
+	if (bypassed > 0) {
+		text_add(&t, ", ");
+		text_add_number(&t, bypassed);
+		text_add(&t, " BYPASSED: their new connections are not judged");
+	}
 	subsystem(list, "workloads",
-		  failed   ? "fail"
-		  : absent ? "warn"
-			   : "ok",
+		  failed	       ? "fail"
+		  : absent || bypassed ? "warn"
+				       : "ok",
 		  &t,
-		  failed   ? "the log says why; it is tried again every few seconds"
-		  : absent ? "`shunt status -v` says which, and why"
-			   : NULL);
+		  failed	       ? "the log says why; it is tried again every few seconds"
+		  : absent || bypassed ? "`shunt workload list` says which, and why"
+				       : NULL);
 }
 
 static void say_links(struct object *list, const struct control *c)
