@@ -62,9 +62,11 @@ include config/Makefile.inc
 
 # ---- libraries: pure code apart from the rest, so that the linker can prove it ----
 
-PURE_SRCS := $(CODEC_SRCS) $(CONFIG_PURE_SRCS) $(POLICY_PURE_SRCS) proxy/record.c
+PURE_SRCS := $(CODEC_SRCS) $(CONFIG_PURE_SRCS) $(POLICY_PURE_SRCS) proxy/record.c \
+	proxy/probe_print.c
 PROXY_SRCS := $(addprefix proxy/,access_log.c addr.c admin.c cgroup.c conn.c control.c deadline.c \
-	enroll.c exchange.c exclusions.c identity.c io.c listener.c log.c member.c metrics.c netns.c notify.c origdst.c \
+	enroll.c exchange.c exclusions.c identity.c io.c listener.c log.c member.c metrics.c \
+	netns.c notify.c origdst.c probe.c probe_ktls.c probe_sockets.c probe_trial.c \
 	recorder.c ring.c slab.c status.c upstream.c worker.c workloads.c) $(CONFIG_SRCS)
 
 objects = $(patsubst %.cc,$(B)/%.o,$(patsubst %.c,$(B)/%.o,$(1)))
@@ -90,7 +92,7 @@ $(B)/libpure.a: $(PURE_OBJS)
 	$(SAY) AR $@
 	$(Q)rm -f $@ && ar rcs $@ $^
 
-$(B)/libproxy.a: $(PROXY_OBJS)
+$(B)/libproxy.a: $(PROXY_OBJS) $(PROBE_OBJS)
 	$(SAY) AR $@
 	$(Q)rm -f $@ && ar rcs $@ $^
 
@@ -166,7 +168,7 @@ check-docs: ## every option, reason and metric stands in the man pages
 	$(Q)test/docs
 
 .PHONY: check-netns
-check-netns: all ## behaviour over network namespaces, with real programs (root)
+check-netns: all $(PROBE_REPORT) ## behaviour over network namespaces, with real programs (root)
 	$(Q)B=$(B) FACTOR=$(FACTOR) test/netns/run
 
 .PHONY: asan
