@@ -24,6 +24,7 @@ int cli_config(int argc, char **argv);
 int cli_detach(int argc, char **argv);
 int cli_observe(int argc, char **argv);
 int cli_policy(int argc, char **argv);
+int cli_probe(int argc, char **argv);
 int cli_reload(int argc, char **argv);
 int cli_status(int argc, char **argv);
 int cli_version(int argc, char **argv);

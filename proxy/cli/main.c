@@ -16,6 +16,7 @@ static const struct verb {
 	{"policy", cli_policy, "explain what policy says, and why, without a daemon"},
 	{"reload", cli_reload, "read the configuration again; prints what changed"},
 	{"workload", cli_workload, "add, remove, bypass or list what is captured"},
+	{"probe", cli_probe, "what this kernel does, and whether shuntd can run here"},
 	{"detach", cli_detach, "release everything from the kernel"},
 	{"version", cli_version, "versions of the command and of the daemon"},
 };

@@ -110,7 +110,7 @@ sed -i 's/^onUnavailable.*/onUnavailable: alow/' "$TMP/config/shunt.yaml"
 "$B/shunt" config validate "$TMP/config" >"$TMP/said" 2>&1
 holds "... onUnavailable is deny or allow" grep -q "shunt.yaml:1:[0-9]*: error: .*'alow' is not deny or allow" "$TMP/said"
 same "an unknown verb is wrong usage" 2 "$("$B/shunt" stauts >/dev/null 2>&1; echo $?)"
-for verb in status observe config policy reload workload detach version; do
+for verb in status observe config policy reload workload probe detach version; do
 	holds "shunt $verb --help has an example" bash -c "$B/shunt $verb --help | grep -qi example"
 done
 holds "make install puts everything in its place" make --no-print-directory -s B="$B" DESTDIR="$TMP/root" PREFIX=/usr install
