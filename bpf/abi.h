@@ -176,7 +176,8 @@ struct slot {
 	__u64 revision;
 	char comm[COMM_LEN];
 	__u32 peer; /* index of the local workload it goes to, or ADDRESS_NOT_LOCAL */
-	__u8 pad[20];
+	__u32 dialled; /* sockops has seen the SYN leave: connect() did not fail after us */
+	__u8 pad[16];
 };
 
 /* The place of slot number `n` (of an address: its low 22 bits) in the array. Neighbours in

@@ -81,6 +81,7 @@ static __always_inline void slot_write(struct slot *s, struct bpf_sock_addr *ctx
 	s->identity = c->workload->identity;
 	s->revision = c->globals->revision;
 	s->peer = c->peer;
+	s->dialled = 0;
 	bpf_get_current_comm(s->comm, sizeof s->comm);
 	__sync_lock_test_and_set(&s->addr, addr); /* last, and a full barrier */
 }
@@ -257,6 +258,8 @@ static __always_inline enum answer answer(struct bpf_sock_addr *ctx, struct endp
 
 	if (ctx->protocol != IPPROTO_TCP)
 		return ANSWER_PASS; /* the hook runs for connect() of UDP too */
+	if (ctx->user_family != ctx->family)
+		return ANSWER_PASS; /* the kernel refuses it after us: no slot for it */
 	c.globals = globals_get();
 	if (c.globals == NULL)
 		return ANSWER_PASS;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * sockops: the registry of listening ports. It never carries a connection's destination: with
- * TCP Fast Open the callbacks of a connection come after its data.
+ * sockops: the registry of listening ports, and which slots' SYNs have left. It never carries a
+ * connection's destination: with TCP Fast Open the callbacks of a connection come after its
+ * data.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_endian.h>
@@ -62,10 +63,32 @@ static __always_inline void listen_ends(struct bpf_sock_ops *ctx)
 	port_drop(&key);
 }
 
+/* The SYN is about to leave: a slot's connect() did not fail between us and here. Both
+ * addresses are read: the verifier takes no context pointer that was chosen. */
+static __always_inline void slot_dialled(const volatile struct bpf_sock_ops *ctx)
+{
+	const struct globals *g = globals_get();
+	struct addr16 over4 = addr_from4(ctx->remote_ip4);
+	struct addr16 over6 = {
+		{ctx->remote_ip6[0], ctx->remote_ip6[1], ctx->remote_ip6[2], ctx->remote_ip6[3]}};
+	__u32 addr = addr_carried4(ctx->family == AF_INET ? over4 : over6);
+	struct slot *s;
+	__u32 i;
+
+	if (!addr4_is_slot(addr) || g == NULL)
+		return;
+	i = SLOT_PLACE(bpf_ntohl(addr), g->slot_mask + 1);
+	s = bpf_map_lookup_elem(&slots, &i);
+	if (s != NULL && s->addr == addr)
+		s->dialled = 1;
+}
+
 SEC("sockops")
 int established(struct bpf_sock_ops *ctx)
 {
-	if (ctx->op == BPF_SOCK_OPS_TCP_LISTEN_CB)
+	if (ctx->op == BPF_SOCK_OPS_TCP_CONNECT_CB)
+		slot_dialled(ctx);
+	else if (ctx->op == BPF_SOCK_OPS_TCP_LISTEN_CB)
 		listen_begins(ctx);
 	else if (ctx->op == BPF_SOCK_OPS_STATE_CB && ctx->args[0] == BPF_TCP_LISTEN)
 		listen_ends(ctx);

@@ -683,6 +683,8 @@ static int start_loop(struct control *c)
 		err = uv_timer_start(&c->tend, tend, TEND_MS, TEND_MS);
 	if (err == 0)
 		err = uv_timer_init(&c->loop, &c->drain);
+	if (err == 0)
+		err = capability_watch(c->options->capability, &c->loop);
 	return err;
 }
 
@@ -770,6 +772,7 @@ void control_stop(struct control *c)
 		admin_close(c->scrape);
 	if (c->readiness != NULL)
 		admin_close(c->readiness);
+	capability_stop(c->options->capability);
 	uv_run(&c->loop, UV_RUN_NOWAIT);
 	uv_walk(&c->loop, close_handle, NULL);
 	uv_run(&c->loop, UV_RUN_DEFAULT);

@@ -13,6 +13,7 @@
 #include "config/state.h"
 #include "proxy/access_log.h"
 #include "proxy/admin.h"
+#include "proxy/capability.h"
 #include "proxy/enroll.h"
 #include "proxy/metrics.h"
 #include "proxy/worker.h"
@@ -25,6 +26,7 @@ struct control_options {
 	const char *pin_dir;
 	const char *cgroup_root;
 	uint64_t self_cgroup;
+	struct capability *capability; /* started */
 };
 
 struct control {

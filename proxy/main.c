@@ -229,6 +229,7 @@ static int prepare(struct control_options *options)
 int main(int argc, char **argv)
 {
 	static struct control control;
+	static struct capability capability;
 	struct control_options options;
 	int err;
 
@@ -244,6 +245,7 @@ int main(int argc, char **argv)
 		.state_dir = settings.state_dir,
 		.pin_dir = settings.pin_dir,
 		.cgroup_root = settings.cgroup_root,
+		.capability = &capability,
 	};
 	if (geteuid() != 0) {
 		fprintf(stderr, "shuntd: needs root (or CAP_BPF, CAP_NET_ADMIN, CAP_SYS_ADMIN)\n");
@@ -252,6 +254,8 @@ int main(int argc, char **argv)
 	err = take_lock();
 	if (err == 0)
 		err = control_read(&control, &options);
+	if (err == 0)
+		capability_start(&capability);
 	if (err == 0)
 		err = prepare(&options);
 	if (err == 0)

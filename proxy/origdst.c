@@ -121,21 +121,29 @@ void origdst_release(struct origdst *o)
 	o->slot = NULL;
 }
 
-/* A SYN is tried for some 127 s; whoever waits longer than this in an accept queue is reset. */
-#define SLOT_LIFE UINT64_C(180000000000) /* ns between connect() and our accept() */
+/* ns between connect() and our accept(). A SYN is tried for some 127 s; whoever waits longer
+ * than that in an accept queue is reset. One that never left is of a connect() that failed (no
+ * route, no port), or of one that waits for its first write (TCP_FASTOPEN_CONNECT). */
+#define SLOT_LIFE UINT64_C(180000000000)
+#define SLOT_LIFE_UNDIALLED UINT64_C(10000000000)
+
+static bool slot_is_lost(const struct slot *s, uint64_t now)
+{
+	uint64_t stamp = __atomic_load_n(&s->stamp, __ATOMIC_ACQUIRE);
+	uint32_t dialled = __atomic_load_n(&s->dialled, __ATOMIC_RELAXED);
+
+	return __atomic_load_n(&s->used, __ATOMIC_ACQUIRE) == SLOT_WRITTEN && stamp != 0 &&
+	       now > stamp && now - stamp >= (dialled ? SLOT_LIFE : SLOT_LIFE_UNDIALLED);
+}
 
 unsigned slots_sweep(struct node *node, uint64_t now)
 {
 	unsigned swept = 0;
 
 	for (uint32_t i = 0; i < node->slot_count; i++) {
-		struct slot *s = &node->slots[i];
-		uint64_t stamp = __atomic_load_n(&s->stamp, __ATOMIC_ACQUIRE);
-
-		if (__atomic_load_n(&s->used, __ATOMIC_ACQUIRE) != SLOT_WRITTEN || stamp == 0 ||
-		    now < stamp || now - stamp < SLOT_LIFE)
+		if (!slot_is_lost(&node->slots[i], now))
 			continue;
-		slot_free(node, s);
+		slot_free(node, &node->slots[i]);
 		swept++;
 	}
 	return swept;

@@ -25,6 +25,9 @@ struct probe_result {
 	const char *fallback; /* what is used instead; NULL: shuntd cannot run without it */
 };
 
+/* The `fallback` of what is probed for later versions. */
+extern const char probe_unused[];
+
 /* Runs all of them, in a fraction of a second (under an emulator two seconds; with a kernel that
  * hangs, a little over a minute at most). Returns how many there are; the first `n` of them are
  * run and stored. Without CAP_SYS_ADMIN all of them are PROBE_FAILED, and say so; without

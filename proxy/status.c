@@ -116,6 +116,26 @@ static uint64_t connections(const struct control *c)
 	return n;
 }
 
+static void say_capabilities(struct object *list, const struct control *c)
+{
+	const struct capability *k = c->options->capability;
+	size_t ok = 0, lacking = 0;
+	struct text t = {0};
+
+	for (size_t i = 0; i < k->count; i++) {
+		ok += k->results[i].state == PROBE_OK;
+		lacking += k->results[i].state != PROBE_OK && k->results[i].fallback == NULL;
+	}
+	text_add_number(&t, ok);
+	text_add(&t, " of ");
+	text_add_number(&t, k->count);
+	text_add(&t, k->count > 0 ? " mechanisms of this kernel are right" : ": probing");
+	subsystem(list, "kernel", lacking > 0 ? "fail" : "ok", &t,
+		  lacking > 0	  ? "`shunt probe` says what is missing"
+		  : ok < k->count ? "`shunt probe` says what is used instead of the others"
+				  : NULL);
+}
+
 static void say_proxy(struct object *list, const struct control *c)
 {
 	uint64_t used = slots_used(c);
@@ -299,11 +319,14 @@ static unsigned get_status(void *arg, const char *query, struct text *body)
 	say_configuration(&list, c);
 	say_workloads(&list, c);
 	say_links(&list, c);
+	say_capabilities(&list, c);
 	say_proxy(&list, c);
 	say_log(&list, c);
 	say_refused(&list, c);
 	text_add(body, "]");
 	workloads(&root, c);
+	key(&root, "capabilities");
+	probe_json(c->options->capability->results, c->options->capability->count, body);
 	text_add(body, "}\n");
 	return 200;
 }
@@ -429,6 +452,7 @@ static unsigned get_metrics(void *arg, const char *query, struct text *body)
 	if (suppressed != NULL)
 		g.suppressed_count = suppressed_of(c, suppressed);
 	metrics_render(c->metrics, &g, body);
+	probe_metrics(c->options->capability->results, c->options->capability->count, body);
 	free(suppressed);
 	return 200;
 }

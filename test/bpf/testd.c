@@ -256,10 +256,45 @@ static void test_captures(void)
 		 PLAN(.to = "2001:db8::1", .port = 80, .flags = DIAL_TFO));
 	check(seen.syn_data == 1, "and its data came in the SYN", "it did not");
 	captured("another workload of this node is captured by name", PLAN(.to = B4, .port = 8080));
+	check(seen.slot.dialled == 1, "the slot knows that the SYN has left", "it does not");
 	check(seen.slot.rule == 11 && seen.slot.identity == IDENTITY_A &&
 		      seen.slot.revision == loader_globals(loader)->revision,
 	      "the slot says by which rule of which revision", "rule %u identity %u revision %llu",
 	      seen.slot.rule, seen.slot.identity, (unsigned long long)seen.slot.revision);
+}
+
+static uint32_t slots_taken(void)
+{
+	uint32_t count, n = 0;
+	const struct slot *slots = loader_slots(loader, &count);
+
+	for (uint32_t i = 0; i < count; i++)
+		n += slots[i].used != SLOT_FREE;
+	return n;
+}
+
+/* connect() that fails in the kernel, after the hook or in spite of it. */
+static void test_failures(void)
+{
+	struct endpoint dst = endpoint_parse("11.1.2.3", 80);
+	struct sockaddr_storage ss;
+	socklen_t len = endpoint_sockaddr(&dst, true, &ss);
+	uint32_t before = slots_taken();
+	pid_t pid = rig_fork(PLACE_A);
+	int status = -1;
+
+	if (pid == 0) {
+		int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+		for (int i = 0; i < 100; i++)
+			if (connect(fd, (struct sockaddr *)&ss, len) == 0 || errno != EAFNOSUPPORT)
+				_exit(1);
+		_exit(0);
+	}
+	waitpid(pid, &status, 0);
+	check(status == 0 && slots_taken() == before,
+	      "an address of another family than the socket's takes no slot", "status %d, %u slots",
+	      status, slots_taken() - before);
 }
 
 static void test_passes(void)
@@ -654,6 +689,7 @@ static void test_all(void)
 	test_addresses();
 	test_policy_replace();
 	test_captures();
+	test_failures();
 	test_passes();
 	test_denials();
 	test_exempt();

@@ -115,6 +115,17 @@ static void a_slot_of_somebody_else_is_never_claimed(void **state)
 	assert_int_equal(claim(NUMBER, EGRESS_PORT, &o), 0);
 }
 
+static void a_slot_whose_syn_never_left_is_swept_soon(void **state)
+{
+	uint64_t second = UINT64_C(1000000000);
+
+	(void)state;
+	fill_slot();
+	slots[PLACE].stamp = 100 * second;
+	assert_int_equal(slots_sweep(&node, 105 * second), 0);
+	assert_int_equal(slots_sweep(&node, 111 * second), 1);
+}
+
 static void a_slot_whose_connection_never_came_is_swept(void **state)
 {
 	uint64_t second = UINT64_C(1000000000);
@@ -125,6 +136,7 @@ static void a_slot_whose_connection_never_came_is_swept(void **state)
 	slots[3].used = SLOT_CLAIMED; /* in use: however long */
 	slots[3].stamp = 1;
 	slots[4].used = SLOT_WRITTEN; /* being written: not stamped yet */
+	slots[PLACE].dialled = 1;
 	assert_int_equal(slots_sweep(&node, 275 * second), 0); /* a SYN is tried for 127 s */
 	assert_int_equal(slots_sweep(&node, 281 * second), 1);
 	assert_int_equal(workloads[1].slots_used, 2);
@@ -204,6 +216,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_slot_is_claimed_once_and_given_back),
 		cmocka_unit_test(a_slot_of_somebody_else_is_never_claimed),
+		cmocka_unit_test(a_slot_whose_syn_never_left_is_swept_soon),
 		cmocka_unit_test(a_slot_whose_connection_never_came_is_swept),
 		cmocka_unit_test(a_dead_connection_keeps_no_slot),
 		cmocka_unit_test(a_steered_socket_is_not_a_loopback_one),
