@@ -92,7 +92,7 @@ box_down() {
 		kill -9 "$pid" 2>/dev/null
 		wait "$pid" 2>/dev/null
 	done
-	for name in $(ip netns list | awk '{print $1}' | grep "^$BOX-"); do
+	for name in $(ip netns list 2>/dev/null | awk '{print $1}' | grep "^$BOX-"); do
 		ip netns del "$name"
 	done
 	umount "$BPFFS" 2>/dev/null
@@ -166,7 +166,7 @@ daemon_detach() {
 	[ -n "${BOX:-}" ] || return 0
 	daemon_stop
 	"$B/shunt" --run-dir "$RUN" --name "${BOX#shunt-}" detach --bpffs "$BPFFS" >/dev/null 2>&1
-	rmdir "$(cgroup_root)/$BOX" 2>/dev/null
+	rmdir "$(cgroup_root)/$BOX" "$(cgroup_root)/$BOX"-* 2>/dev/null
 }
 
 cgroup_root() { awk '$0 ~ / - cgroup2 / {print $5; exit}' /proc/self/mountinfo; }
