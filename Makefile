@@ -167,8 +167,13 @@ check-pure: $(B)/libpure.a ## the linker's proof that pure code is pure
 check-docs: ## every option, reason and metric stands in the man pages
 	$(Q)test/docs
 
+PEER_OBJECTS := $(call objects,$(wildcard test/peer/*.c))
+$(B)/test/peer/cases: $(PEER_OBJECTS)
+	$(SAY) LD $@
+	$(Q)$(CC) $(LDFLAGS) $^ -o $@
+
 .PHONY: check-netns
-check-netns: all $(PROBE_REPORT) ## behaviour over network namespaces, with real programs (root)
+check-netns: all $(PROBE_REPORT) $(B)/test/peer/cases ## behaviour over network namespaces (root)
 	$(Q)B=$(B) FACTOR=$(FACTOR) test/netns/run
 
 .PHONY: asan
