@@ -460,6 +460,7 @@ static void read_file(struct load *l, const struct document_file *file)
 		return;
 	schema_read_options(&l->report, docs->root, &l->options);
 	l->exclude = read_exclusion(l, yaml_get(docs->root, "exclude"));
+	read_listeners(l, yaml_get(docs->root, "listeners"));
 	if (docs->next != NULL)
 		report_error(
 			&l->report, docs->next->root->at,
@@ -705,6 +706,7 @@ static void check_all(struct load *l)
 	check_ports(l);
 	check_addresses(l);
 	check_workloads(l);
+	check_listeners(l);
 	sort_workloads(l, sorted);
 	find_spaces(l);
 	if (l->udp.file != NULL)

@@ -40,13 +40,31 @@ static const struct schema_option options[] = {
 	{"accessLog.query", OPTION_BOOLEAN, "true or false", "false",
 	 "Whether a record shows the query of a path. Queries often carry secrets.", 0, 0,
 	 AT(access_log_query)},
+	{"capture", OPTION_SWITCH, "on or off", "on",
+	 "off: no kernel programs, and no workload is captured; only listeners are served.", 0, 0,
+	 AT(capture)},
 	{"onUnavailable", OPTION_UNAVAILABLE, "deny or allow", "deny",
 	 "What new connections of a workload meet while the daemon is away.", 0, 0,
 	 AT(unavailable_allow)},
 };
 
-/* A mapping with lists: read elsewhere. */
-#define EXCLUDE "exclude"
+/* Mappings and lists: read elsewhere. */
+static const struct {
+	const char *name, *what;
+} options_elsewhere[] = {
+	{"exclude", "a mapping of lists"},
+	{"listeners", "a list"},
+};
+#define ELSEWHERE (sizeof(options_elsewhere) / sizeof(options_elsewhere[0]))
+
+/* What it must be, or NULL: it is no such option. */
+static const char *elsewhere(const char *name)
+{
+	for (size_t i = 0; i < ELSEWHERE; i++)
+		if (strcmp(options_elsewhere[i].name, name) == 0)
+			return options_elsewhere[i].what;
+	return NULL;
+}
 
 /* Known from the documentation of later versions. */
 static const char *const options_later[] = {
@@ -85,6 +103,8 @@ const struct schema_field schema_state_spec[] = {READ("labels"), READ("serviceAc
 const struct schema_field schema_namespace[] = {
 	READ("apiVersion"), READ("kind"), READ("metadata"), READ("spec"), READ("status"), END};
 const struct schema_field schema_namespace_spec[] = {READ("exclude"), READ("finalizers"), END};
+const struct schema_field schema_listener[] = {READ("address"), READ("port"), READ("workload"),
+					       READ("upstream"), END};
 const struct schema_field schema_exclude[] = {READ("ports"), READ("cidrs"), END};
 const struct schema_field schema_cnp[] = {
 	READ("apiVersion"), READ("kind"), READ("metadata"), READ("spec"), READ("specs"),
@@ -318,6 +338,12 @@ static const char *set_boolean(const char *s, bool *out)
 	return *out || strcmp(s, "false") == 0 ? NULL : "true or false";
 }
 
+static const char *set_switch(const char *s, bool *out)
+{
+	*out = strcmp(s, "on") == 0;
+	return *out || strcmp(s, "off") == 0 ? NULL : "on or off";
+}
+
 static const char *set_unavailable(const char *s, bool *out)
 {
 	*out = strcmp(s, "allow") == 0;
@@ -336,6 +362,8 @@ static const char *option_set(const struct schema_option *o, const char *s, stru
 		return set_duration(o, s, p);
 	case OPTION_BOOLEAN:
 		return set_boolean(s, p);
+	case OPTION_SWITCH:
+		return set_switch(s, p);
 	case OPTION_UNAVAILABLE:
 		return set_unavailable(s, p);
 	case OPTION_DOMAIN:
@@ -352,9 +380,9 @@ static const char *option_next(const void *arg, size_t i)
 	size_t n = sizeof(options) / sizeof(options[0]);
 
 	(void)arg;
-	if (i == n)
-		return EXCLUDE;
-	return i < n ? options[i].name : options_later[i - n - 1];
+	if (i >= n && i < n + ELSEWHERE)
+		return options_elsewhere[i - n].name;
+	return i < n ? options[i].name : options_later[i - n - ELSEWHERE];
 }
 
 /* `name` is the whole one, with its section. */
@@ -448,11 +476,11 @@ void schema_read_options(struct report *report, const struct yaml_node *root, st
 	for (const struct yaml_node *c = root->first; c != NULL; c = c->next) {
 		if (option_is_section(c->key->text))
 			section_read(report, c, out);
-		else if (strcmp(c->key->text, EXCLUDE) != 0)
+		else if (elsewhere(c->key->text) == NULL)
 			option_read(report, c->key->text, c, out);
 		else if (yaml_is_null(c))
-			report_error(report, c->at, "option 'exclude' must be a mapping of lists",
-				     NULL);
+			report_error(report, c->at, "option '", c->key->text, "' must be ",
+				     elsewhere(c->key->text), NULL);
 	}
 	options_check(report, root, out);
 }

@@ -15,6 +15,7 @@ enum option_type {
 	OPTION_POWER_OF_TWO,
 	OPTION_DURATION, /* 500ms, 5s, 2m, 1h; kept in ms */
 	OPTION_BOOLEAN,
+	OPTION_SWITCH, /* on or off */
 	OPTION_DOMAIN,
 	OPTION_ADDRESS, /* ADDRESS:PORT or off */
 	OPTION_ADDRESS_ANY, /* the same, or :PORT for every address of both families */
@@ -62,6 +63,7 @@ extern const struct schema_field schema_state_spec[];
 extern const struct schema_field schema_namespace[];
 extern const struct schema_field schema_namespace_spec[];
 extern const struct schema_field schema_exclude[];
+extern const struct schema_field schema_listener[];
 extern const struct schema_field schema_cnp[];
 extern const struct schema_field schema_cnp_spec[];
 extern const struct schema_field schema_cnp_ingress[];

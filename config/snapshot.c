@@ -110,6 +110,21 @@ static void workload_copy(struct arena *a, const struct load *l, const struct wo
 	out->where.file = arena_string(a, w->where.file);
 }
 
+static void listeners_copy(struct arena *a, const struct load *l, struct fleet *f)
+{
+	struct fleet_listener *all = arena_array(a, l->listener_count, sizeof(*all));
+	size_t n = l->listener_count;
+
+	if (all == NULL)
+		return;
+	/* The load has the last one first. */
+	for (const struct listener_document *d = l->listeners; d != NULL; d = d->next)
+		all[--n] = (struct fleet_listener){d->at, d->upstream,
+						   fleet_by_name(f, d->namespace, d->name)};
+	f->listeners = all;
+	f->listener_count = l->listener_count;
+}
+
 struct fleet *fleet_new(const struct load *l, uint64_t revision)
 {
 	struct fleet_part *p = calloc(1, sizeof(*p));
@@ -125,6 +140,7 @@ struct fleet *fleet_new(const struct load *l, uint64_t revision)
 		workload_copy(&p->arena, l, w, &all[n++]);
 	p->fleet.workloads = all;
 	p->fleet.workload_count = n;
+	listeners_copy(&p->arena, l, &p->fleet);
 	if (p->arena.failed) {
 		fleet_free(&p->fleet);
 		return NULL;

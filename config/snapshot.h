@@ -40,6 +40,7 @@ struct options {
 	char access_log[256]; /* path, empty: off */
 	bool access_log_query; /* record the query string of a path */
 	bool unavailable_allow; /* onUnavailable of the mesh: allow */
+	bool capture; /* off: without the kernel's part, for listeners alone */
 };
 
 struct label {
@@ -92,10 +93,20 @@ struct fleet_workload {
 	struct location where;
 };
 
+/* A socket that the daemon opens by itself. What it accepts is judged as an arrival at the
+ * workload it speaks for, and goes to `upstream`. */
+struct fleet_listener {
+	struct endpoint at;
+	struct endpoint upstream;
+	const struct fleet_workload *workload;
+};
+
 struct fleet {
 	uint64_t revision;
 	const struct fleet_workload *workloads; /* sorted by (namespace, name) */
 	size_t workload_count;
+	const struct fleet_listener *listeners;
+	size_t listener_count;
 };
 
 void fleet_free(struct fleet *f); /* NULL is allowed */

@@ -75,6 +75,8 @@ static int add_found(const struct control *c, struct directory *d)
 static int add_host(const struct control *c, struct directory *d)
 {
 	static struct addr16 found[HOST_ADDRESSES_MAX];
+	const struct addr16 loopback[] = {addr_from_v4(htonl(INADDR_LOOPBACK)),
+					  {{0, 0, 0, htonl(1)}}};
 	int n = netns_addresses(c->enrollment.host.netns_fd, found, HOST_ADDRESSES_MAX);
 	int err = 0;
 
@@ -82,6 +84,9 @@ static int add_host(const struct control *c, struct directory *d)
 		return n;
 	for (int i = 0; i < n && i < HOST_ADDRESSES_MAX && err == 0; i++)
 		err = directory_add(d, &found[i], IDENTITY_HOST, DIRECTORY_NOT_LOCAL, NULL);
+	/* Only to explicit listeners a client comes from there. */
+	for (size_t i = 0; i < 2 && c->explicits.count > 0 && err == 0; i++)
+		err = directory_add(d, &loopback[i], IDENTITY_HOST, DIRECTORY_NOT_LOCAL, NULL);
 	return err;
 }
 
@@ -96,6 +101,8 @@ static struct directory *directory_build(const struct control *c, const struct f
 		err = add_host(c, d);
 	if (err == 0)
 		err = add_found(c, d);
+	if (err == 0)
+		err = explicits_directory(&c->explicits, d, fleet);
 	if (err == 0)
 		return d;
 	log_errx("directory of addresses: %s", strerror(-err));
@@ -258,8 +265,11 @@ static int control_apply(struct control *c)
 	char paths[256];
 	int err;
 
-	enroll_release(&c->enrollment, c->loader, &c->node, fleet, REASON_WORKLOAD_GONE);
-	enroll_open(&c->enrollment, &c->node, fleet);
+	if (c->loader != NULL) {
+		enroll_release(&c->enrollment, c->loader, &c->node, fleet, REASON_WORKLOAD_GONE);
+		enroll_open(&c->enrollment, &c->node, fleet);
+	}
+	explicits_apply(&c->explicits, &c->enrollment, &c->node, fleet);
 	directory = directory_build(c, fleet);
 	if (directory == NULL)
 		return -ENOMEM;
@@ -270,6 +280,8 @@ static int control_apply(struct control *c)
 		return -ENOMEM;
 	workers_call(&c->node, view_swap, view);
 	view_unref(view);
+	if (c->loader == NULL)
+		return 0;
 	err = exclusions_build(&sets, fleet);
 	if (err == 0)
 		err = kernel_apply(c, &sets);
@@ -343,11 +355,11 @@ static void options_compare(const struct options *running, struct options *wante
 	if (running->workers != wanted->workers || running->slots != wanted->slots ||
 	    running->event_rate != wanted->event_rate ||
 	    running->connect_timeout != wanted->connect_timeout ||
-	    running->head_timeout != wanted->head_timeout ||
+	    running->head_timeout != wanted->head_timeout || running->capture != wanted->capture ||
 	    running->slots_per_workload != wanted->slots_per_workload ||
 	    strcmp(running->metrics_address, wanted->metrics_address) != 0 ||
 	    strcmp(running->readiness_address, wanted->readiness_address) != 0)
-		log_warnx("shunt.yaml: workers, slots, slotsPerWorkload, eventRate, "
+		log_warnx("shunt.yaml: capture, workers, slots, slotsPerWorkload, eventRate, "
 			  "connectTimeout, requestHeadTimeout, metrics.address and "
 			  "readiness.address change at the next start");
 }
@@ -503,6 +515,7 @@ static void drain_begin(struct control *c)
 	c->drain_until = io_now() + UINT64_C(1000000) * c->snapshot.options.drain_timeout;
 	uv_timer_stop(&c->tend);
 	enroll_drain(&c->enrollment, c->loader, &c->node);
+	explicits_drain(&c->explicits);
 	if (connections(c) > 0)
 		log_info("draining %llu connections, for %u s at most; a second signal stops at "
 			 "once",
@@ -545,12 +558,15 @@ static void tend(uv_timer_t *timer)
 	struct control *c = container_of(timer, struct control, tend);
 
 	bool retry = ++c->ticks % RETRY_TICKS == 0;
-	bool stale = enroll_is_stale(&c->enrollment, retry) || (retry && c->apply_failed);
+	bool stale = enroll_is_stale(&c->enrollment, retry) ||
+		     (retry && (c->apply_failed || c->explicits.failed > 0));
 
 	if (c->ticks % SWEEP_TICKS == 0)
 		slots_sweep(&c->node, io_now());
 	if (stale && control_apply(c) < 0)
 		log_warnx("namespaces changed, but not everything could be applied");
+	if (c->loader == NULL)
+		return;
 	enroll_walk(&c->enrollment, c->loader, retry);
 	workloads_tend(c);
 }
@@ -582,8 +598,13 @@ static int start_kernel(struct control *c)
 		.slot_quota = c->snapshot.options.slots_per_workload,
 		.event_rate = c->snapshot.options.event_rate,
 	};
-	int err = loader_open(&options, &c->loader);
+	int err;
 
+	if (!c->snapshot.options.capture) {
+		log_warnx("capture: off; no workload is captured, only listeners are served");
+		return 0;
+	}
+	err = loader_open(&options, &c->loader);
 	if (err < 0) {
 		log_errx("kernel programs: %s", loader_error(c->loader));
 		return err;
@@ -673,9 +694,9 @@ static int start_loop(struct control *c)
 {
 	int err = watch_signals(c);
 
-	if (err == 0)
+	if (err == 0 && c->loader != NULL)
 		err = uv_poll_init(&c->loop, &c->events, loader_events_fd(c->loader));
-	if (err == 0)
+	if (err == 0 && c->loader != NULL)
 		err = uv_poll_start(&c->events, UV_READABLE, events_ready);
 	if (err == 0)
 		err = uv_timer_init(&c->loop, &c->tend);
@@ -739,7 +760,8 @@ int control_start(struct control *c)
 		err = start_kernel(c);
 	if (err < 0)
 		return err;
-	enroll_adopt(&c->enrollment, c->loader, &c->node);
+	if (c->loader != NULL)
+		enroll_adopt(&c->enrollment, c->loader, &c->node);
 	err = start_workers(c);
 	if (err == 0)
 		err = start_loop(c);
@@ -765,6 +787,7 @@ static void close_handle(uv_handle_t *handle, void *arg)
 
 void control_stop(struct control *c)
 {
+	explicits_close(&c->explicits, &c->enrollment, &c->node);
 	enroll_close(&c->enrollment, c->loader, &c->node, c->detach);
 	workers_stop(&c->node);
 	admin_close(c->admin);
@@ -778,7 +801,7 @@ void control_stop(struct control *c)
 	uv_run(&c->loop, UV_RUN_DEFAULT);
 	uv_loop_close(&c->loop);
 	loader_close(c->loader);
-	if (c->detach && loader_detach(c->options->pin_dir) < 0)
+	if (c->detach && c->snapshot.options.capture && loader_detach(c->options->pin_dir) < 0)
 		log_errx("%s: not everything could be unpinned", c->options->pin_dir);
 	access_log_stop(c->log);
 	metrics_free(c->metrics);

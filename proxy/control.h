@@ -15,6 +15,7 @@
 #include "proxy/admin.h"
 #include "proxy/capability.h"
 #include "proxy/enroll.h"
+#include "proxy/explicit.h"
 #include "proxy/metrics.h"
 #include "proxy/worker.h"
 
@@ -46,9 +47,10 @@ struct control {
 	bool apply_failed; /* the kernel has not all of the snapshot: tried again */
 	double reload_time; /* seconds since the epoch, of the last that was applied */
 	double start_time;
-	struct loader *loader;
+	struct loader *loader; /* NULL: capture is off */
 	struct node node;
 	struct enrollment enrollment;
+	struct explicits explicits;
 	struct directory *directory;
 	struct access_log *log;
 	struct access_log_writer *writer; /* of kernel denials */

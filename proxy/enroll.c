@@ -153,11 +153,21 @@ static void seat_close_call(struct worker *w, void *arg)
 	seat_close(w, s->enrolled, s->why);
 }
 
-static void member_unseat(struct member *m, struct node *node, enum reason why)
+void enroll_unseat(struct node *node, const struct enrolled *enrolled, enum reason why)
 {
-	struct seating s = {.enrolled = &m->enrolled, .why = why};
+	struct seating s = {.enrolled = enrolled, .why = why};
 
 	workers_call(node, seat_close_call, &s);
+}
+
+int enroll_seat(struct node *node, const struct enrolled *enrolled)
+{
+	struct seating s = {.enrolled = enrolled};
+
+	workers_call(node, seat_open_call, &s);
+	if (s.err < 0)
+		enroll_unseat(node, enrolled, REASON_INTERNAL);
+	return s.err;
 }
 
 static bool index_is_adopted(const struct enrollment *e, uint32_t index)
@@ -175,12 +185,28 @@ static int index_take(struct enrollment *e, uint32_t *index)
 		uint32_t i = e->next;
 
 		e->next = (i + 1) % WORKLOADS_MAX;
-		if (e->members[i] == NULL && !index_is_adopted(e, i)) {
+		if (e->members[i] == NULL && !e->reserved[i] && !index_is_adopted(e, i)) {
 			*index = i;
 			return 0;
 		}
 	}
 	return -ENOSPC;
+}
+
+int enroll_index_take(struct enrollment *e, struct enrolled *enrolled)
+{
+	int err = index_take(e, &enrolled->index);
+
+	if (err < 0)
+		return err;
+	e->reserved[enrolled->index] = true;
+	enrolled->generation = ++e->generations[enrolled->index];
+	return 0;
+}
+
+void enroll_index_give(struct enrollment *e, const struct enrolled *enrolled)
+{
+	e->reserved[enrolled->index] = false;
 }
 
 /* Its own index if a daemon before us gave it one, with the generation it had. */
@@ -225,7 +251,6 @@ static void member_enter(struct enrollment *e, struct member *m)
 static int enroll_one(struct enrollment *e, struct node *node, const struct fleet_workload *w,
 		      enum reason *why)
 {
-	struct seating s = {.err = 0};
 	struct member *m;
 	int err = member_open(w, &e->host, &m, why);
 
@@ -237,12 +262,10 @@ static int enroll_one(struct enrollment *e, struct node *node, const struct flee
 		member_free(m);
 		return err;
 	}
-	s.enrolled = &m->enrolled;
-	workers_call(node, seat_open_call, &s);
-	if (s.err < 0) {
-		member_unseat(m, node, REASON_INTERNAL);
+	err = enroll_seat(node, &m->enrolled);
+	if (err < 0) {
 		member_free(m);
-		return s.err;
+		return err;
 	}
 	member_enter(e, m);
 	return 0;
@@ -438,7 +461,7 @@ static void member_release(struct enrollment *e, struct member *m, struct loader
 		place_close(e, m, l);
 	for (int kind = 0; kind < LISTENER_KINDS; kind++)
 		loader_listener_remove(l, m->enrolled.index, (enum listener_kind)kind);
-	member_unseat(m, node, why);
+	enroll_unseat(node, &m->enrolled, why);
 	log_info("workload %s: released", m->key);
 	member_free(m);
 }
@@ -682,7 +705,7 @@ void enroll_close(struct enrollment *e, struct loader *l, struct node *node, boo
 		 * says. */
 		HASH_DEL(e->by_key, m);
 		e->members[m->enrolled.index] = NULL;
-		member_unseat(m, node, REASON_SHUTDOWN);
+		enroll_unseat(node, &m->enrolled, REASON_SHUTDOWN);
 		member_free(m);
 	}
 	close(e->host.netns_fd);

@@ -32,6 +32,7 @@ struct enrollment {
 	size_t count;
 	size_t on_host; /* of them, in the host's namespace */
 	uint32_t generations[WORKLOADS_MAX];
+	bool reserved[WORKLOADS_MAX]; /* by index: an explicit listener's */
 	uint32_t next; /* index that is tried next: one is not given again at once */
 	struct adopted {
 		uint64_t place; /* 0: none */
@@ -88,6 +89,15 @@ void enroll_close(struct enrollment *e, struct loader *l, struct node *node, boo
 /* Writes the namespaces in which our route stands, one path a line, for whoever has to clean
  * up after a daemon that was killed (`shunt detach`). */
 void enroll_write_paths(const struct enrollment *e, const char *file);
+
+/* An index that nobody has, and its generation, for an explicit listener; -ENOSPC. */
+__attribute__((warn_unused_result)) int enroll_index_take(struct enrollment *e,
+							  struct enrolled *enrolled);
+void enroll_index_give(struct enrollment *e, const struct enrolled *enrolled);
+/* Workers accept for it, or end to. */
+__attribute__((warn_unused_result)) int enroll_seat(struct node *node,
+						    const struct enrolled *enrolled);
+void enroll_unseat(struct node *node, const struct enrolled *enrolled, enum reason why);
 
 /* NULL when it is not enrolled. */
 struct member *enroll_find(const struct enrollment *e, const char *namespace, const char *name);

@@ -256,7 +256,7 @@ int main(int argc, char **argv)
 		err = control_read(&control, &options);
 	if (err == 0)
 		capability_start(&capability);
-	if (err == 0)
+	if (err == 0 && control.snapshot.options.capture)
 		err = prepare(&options);
 	if (err == 0)
 		err = control_start(&control);

@@ -77,6 +77,13 @@ static int ingress_claim(const struct endpoint *local, struct origdst *out)
 	return 0;
 }
 
+static int explicit_claim(const struct enrolled *e, struct origdst *out)
+{
+	out->direction = DIRECTION_INGRESS;
+	out->dst = *e->upstream;
+	return 0;
+}
+
 int origdst_claim(struct worker *w, const struct enrolled *e, enum listener_kind kind, int fd,
 		  struct origdst *out)
 {
@@ -87,7 +94,10 @@ int origdst_claim(struct worker *w, const struct enrolled *e, enum listener_kind
 	*out = (struct origdst){.slot = NULL, .node = w->node};
 	if (!name_of(fd, getsockname, &local))
 		return -ENOTCONN;
-	err = egress ? egress_claim(w, e, &local, out) : ingress_claim(&local, out);
+	if (e->upstream != NULL)
+		err = explicit_claim(e, out);
+	else
+		err = egress ? egress_claim(w, e, &local, out) : ingress_claim(&local, out);
 	if (err == 0 && !name_of(fd, getpeername, &out->client)) {
 		origdst_release(out);
 		err = -ENOTCONN; /* reset while it waited for us */

@@ -80,6 +80,31 @@ static void say_workloads(struct object *list, const struct control *c)
 				       : NULL);
 }
 
+static void say_listeners(struct object *list, const struct control *c)
+{
+	const struct explicits *x = &c->explicits;
+	struct text t = {0};
+
+	if (x->count == 0)
+		return;
+	text_add_number(&t, x->count - x->failed);
+	text_add(&t, " open: what comes by them is NOT captured, clients have to dial them");
+	if (x->failed > 0) {
+		text_add(&t, "; not open: ");
+		text_add_number(&t, x->failed);
+	}
+	subsystem(list, "listeners", x->failed > 0 ? "fail" : "ok", &t,
+		  x->failed > 0 ? "the log says why; it is tried again every few seconds" : NULL);
+}
+
+static void say_no_capture(struct object *list)
+{
+	struct text t = {0};
+
+	text_add(&t, "none (capture: off): no workload is captured or policed in the kernel");
+	subsystem(list, "kernel programs", "warn", &t, "set `capture: on` in shunt.yaml");
+}
+
 static void say_links(struct object *list, const struct control *c)
 {
 	struct loader_state links[LINKS_MAX];
@@ -139,7 +164,7 @@ static void say_capabilities(struct object *list, const struct control *c)
 static void say_proxy(struct object *list, const struct control *c)
 {
 	uint64_t used = slots_used(c);
-	bool tight = used * 10 > (uint64_t)c->node.slot_count * 9;
+	bool tight = c->node.slot_count > 0 && used * 10 > (uint64_t)c->node.slot_count * 9;
 	struct text t = {0};
 
 	text_add_number(&t, c->node.worker_count);
@@ -173,6 +198,8 @@ static void say_refused(struct object *list, const struct control *c)
 	uint64_t counts[REASON_MAX], all = 0, passed;
 	struct text t = {0};
 
+	if (c->loader == NULL)
+		return;
 	loader_counters(c->loader, counts);
 	passed = counts[REASON_AWAY_ALLOWED];
 	for (unsigned i = 0; i < REASON_MAX; i++)
@@ -296,6 +323,35 @@ static void workloads(struct object *root, const struct control *c)
 	text_add(root->t, "]");
 }
 
+static void put_endpoint(struct object *o, const char *name, const struct endpoint *e)
+{
+	struct text t = {0};
+
+	text_add_endpoint(&t, &e->ip, e->port);
+	put_string(o, name, text_string(&t));
+	text_free(&t);
+}
+
+static void listeners(struct object *root, const struct control *c)
+{
+	key(root, "listeners");
+	text_add(root->t, "[");
+	for (const struct explicit *p = c->explicits.first; p != NULL; p = p->next) {
+		struct object o = {root->t, false};
+
+		text_add(root->t, p == c->explicits.first ? "{" : ",{");
+		put_endpoint(&o, "address", &p->at);
+		put_endpoint(&o, "upstream", &p->upstream);
+		put_string(&o, "namespace", p->namespace);
+		put_string(&o, "name", p->name);
+		put_string(&o, "state", p->err == 0 ? "open" : "failed");
+		if (p->err != 0)
+			put_string(&o, "why", strerror(p->err));
+		text_add(root->t, "}");
+	}
+	text_add(root->t, "]");
+}
+
 static uint64_t uptime(const struct control *c)
 {
 	return (uint64_t)((double)time(NULL) - c->start_time + 0.5);
@@ -318,13 +374,18 @@ static unsigned get_status(void *arg, const char *query, struct text *body)
 	text_add(body, "[");
 	say_configuration(&list, c);
 	say_workloads(&list, c);
-	say_links(&list, c);
+	say_listeners(&list, c);
+	if (c->loader != NULL)
+		say_links(&list, c);
+	else
+		say_no_capture(&list);
 	say_capabilities(&list, c);
 	say_proxy(&list, c);
 	say_log(&list, c);
 	say_refused(&list, c);
 	text_add(body, "]");
 	workloads(&root, c);
+	listeners(&root, c);
 	key(&root, "capabilities");
 	probe_json(c->options->capability->results, c->options->capability->count, body);
 	text_add(body, "}\n");
@@ -432,8 +493,8 @@ static unsigned get_metrics(void *arg, const char *query, struct text *body)
 		.reload_time = c->reload_time,
 		.log_dropped = access_log_dropped(c->log),
 		.connections = connections(c),
-		.captured = loader_globals(c->loader)->captured,
-		.steered = loader_globals(c->loader)->steered,
+		.captured = c->loader ? loader_globals(c->loader)->captured : 0,
+		.steered = c->loader ? loader_globals(c->loader)->steered : 0,
 		.slots_used = slots_used(c),
 		.slots = c->node.slot_count,
 		.workloads = c->enrollment.count,
@@ -444,7 +505,8 @@ static unsigned get_metrics(void *arg, const char *query, struct text *body)
 	};
 
 	(void)query;
-	loader_counters(c->loader, g.kernel_denials);
+	if (c->loader != NULL)
+		loader_counters(c->loader, g.kernel_denials);
 	for (const struct member *m = c->enrollment.by_key; m != NULL; m = m->hh.next) {
 		g.bypassed += m->bypassed;
 		g.registries += loader_registry_is_complete(c->loader, m->enrolled.index);

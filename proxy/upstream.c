@@ -95,10 +95,13 @@ static void connect_expired(struct deadline *d)
 	conn_settle(c);
 }
 
-/* The seat in whose namespace the destination lies, or NULL when that is not on this node. */
+/* The seat in whose namespace the destination lies, or NULL when that is not on this node, or
+ * is an explicit listener's upstream. */
 static struct seat *local_seat(const struct conn *c)
 {
-	return c->dst.index == DIRECTORY_NOT_LOCAL ? NULL : c->worker->seats[c->dst.index];
+	if (c->dst.index == DIRECTORY_NOT_LOCAL || c->seat->enrolled->upstream != NULL)
+		return NULL;
+	return c->worker->seats[c->dst.index];
 }
 
 /* Nobody listens at a local destination, though the kernel gave the connection to us. */
@@ -175,15 +178,33 @@ static void ask_deliver(struct netns_ask *ask, int fd)
 	worker_post(a->worker, &a->work);
 }
 
+/* From the daemon's own namespace, which a worker is in. */
+static bool upstream_dial_explicit(struct upstream *u, int family)
+{
+	int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP);
+	int on = 1;
+
+	if (fd < 0) {
+		upstream_fail(u, reason_of_connect(errno));
+		return true;
+	}
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+	upstream_connect(u, fd);
+	return true;
+}
+
 static bool upstream_dial(struct upstream *u)
 {
 	struct conn *c = u->conn;
 	struct seat *seat = local_seat(c);
 	const struct enrolled *e = seat ? seat->enrolled : c->seat->enrolled;
 	int family = addr_is_v4(&c->origdst.dst.ip) ? AF_INET : AF_INET6;
-	struct socket_ask *a = calloc(1, sizeof *a);
+	struct socket_ask *a;
 	int fd;
 
+	if (c->seat->enrolled->upstream != NULL)
+		return upstream_dial_explicit(u, family);
+	a = calloc(1, sizeof *a);
 	if (a == NULL)
 		return false;
 	a->worker = c->worker;

@@ -110,6 +110,14 @@ static unsigned say_error(struct text *body, const char *error)
 	return 200;
 }
 
+/* Why no workload can be added or removed now, or NULL. */
+static const char *away(const struct control *c)
+{
+	if (c->draining)
+		return "the daemon is stopping";
+	return c->loader == NULL ? "nothing is captured (capture: off in shunt.yaml)" : NULL;
+}
+
 /* ---- add and remove ---- */
 
 static const struct absentee *absentee_find(const struct enrollment *e, const char *namespace,
@@ -234,8 +242,8 @@ unsigned post_workload_add(void *arg, const char *query, struct text *body)
 	asked_read(&a, copy);
 	if (a.wrong == NULL && a.workload.selector == SELECTOR_NONE)
 		a.wrong = "a selector is needed";
-	if (a.wrong == NULL && c->draining)
-		a.wrong = "the daemon is stopping";
+	if (a.wrong == NULL)
+		a.wrong = away(c);
 	if (a.wrong != NULL)
 		status = say_error(body, a.wrong);
 	else if (workload_add(c, &a.workload, &error, &findings) == 0)
@@ -282,8 +290,8 @@ unsigned post_workload_remove(void *arg, const char *query, struct text *body)
 	if (copy == NULL)
 		return 500;
 	asked_read(&a, copy);
-	if (a.wrong == NULL && c->draining)
-		a.wrong = "the daemon is stopping";
+	if (a.wrong == NULL)
+		a.wrong = away(c);
 	if (a.wrong == NULL)
 		err = workload_remove(c, a.workload.namespace, a.workload.name, &error);
 	text_add(body, "{");

@@ -66,6 +66,14 @@ struct workload_document {
 	struct workload_document *next;
 };
 
+/* A listener of shunt.yaml. */
+struct listener_document {
+	struct endpoint at, upstream;
+	const char *namespace, *name; /* of the workload it speaks for */
+	struct location workload_at, where;
+	struct listener_document *next;
+};
+
 /* A document that was seen. */
 struct named {
 	const char *kind, *name; /* "ns/name", or "name" outside of namespaces */
@@ -84,6 +92,8 @@ struct load {
 	struct workload_document *states, **state_tail; /* kept ones, until they are merged */
 	struct namespace_document *namespaces;
 	size_t namespace_count;
+	struct listener_document *listeners;
+	size_t listener_count;
 	struct rule_set *rules, **rule_tail;
 	struct named *names; /* the last one first */
 	size_t name_count;
@@ -107,6 +117,11 @@ void workload_unavailable(struct load *l, struct workload_document *w,
 			  const struct yaml_node *spec);
 /* Of pointers to workload documents, by namespace and name, for qsort. */
 int workload_order(const void *x, const void *y);
+
+/* listeners: of shunt.yaml; NULL is allowed. Whether their workloads exist is asked when all are
+ * known. */
+void read_listeners(struct load *l, const struct yaml_node *n);
+void check_listeners(struct load *l);
 
 /* The fleet part of a snapshot (snapshot.c), with one reference, or NULL. */
 struct fleet *fleet_new(const struct load *l, uint64_t revision);
@@ -139,6 +154,8 @@ enum unavailable read_label_switches(struct load *l, const struct yaml_node *lab
 /* `deny` or `allow`; UNAVAILABLE_UNSAID when n is NULL or something else. */
 enum unavailable read_unavailable(struct load *l, const struct yaml_node *n);
 /* A port from 1 to 65535, quoted or not. */
+/* As struct addr16 has it. */
+bool address_parse(const char *s, struct addr16 *out);
 bool read_port(struct load *l, const struct yaml_node *n, uint16_t *out);
 /* Sorts, complains about those that occur twice and leaves them out. Returns how many stay. */
 size_t ports_sort(struct load *l, struct port_entry *ports, size_t n);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What several kinds share: metadata, labels, strings as Kubernetes would take them. */
+#include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,6 +11,16 @@
 static const char *called(const struct yaml_node *n)
 {
 	return n->key != NULL ? n->key->text : "value";
+}
+
+bool address_parse(const char *s, struct addr16 *out)
+{
+	unsigned char b[16] = {[10] = 0xff, [11] = 0xff};
+
+	if (inet_pton(AF_INET, s, b + 12) != 1 && inet_pton(AF_INET6, s, b) != 1)
+		return false;
+	memcpy(out, b, sizeof(b));
+	return true;
 }
 
 const char *read_string(struct load *l, const struct yaml_node *n)

@@ -6,16 +6,6 @@
 #include "config/kinds/kind.h"
 #include "config/schema.h"
 
-static bool address_parse(const char *s, struct addr16 *out)
-{
-	unsigned char b[16] = {[10] = 0xff, [11] = 0xff};
-
-	if (inet_pton(AF_INET, s, b + 12) != 1 && inet_pton(AF_INET6, s, b) != 1)
-		return false;
-	memcpy(out, b, sizeof(b));
-	return true;
-}
-
 static void read_address(struct load *l, struct workload_document *w, const struct yaml_node *n)
 {
 	const char *s = read_string(l, n);

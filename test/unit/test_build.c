@@ -538,6 +538,98 @@ static void the_exclusion_of_the_workload_is_narrower_than_that_of_the_mesh(void
 	unload(&l);
 }
 
+#define LISTENER(what) "listeners: [{" what "}]\n"
+#define LISTENER_OF(workload)                                                                      \
+	LISTENER("address: 127.0.0.1, port: 8080, workload: " workload ", upstream: "              \
+		 "'10.0.0.1:80'")
+
+static struct loaded listening(const char *options)
+{
+	const struct document_file files[] = {
+		options_file(options),
+		document("conf.d/a.yaml", WORKLOAD("shop", "a", "{app: a}"))};
+
+	return load_files(files, 2);
+}
+
+static void a_listener_speaks_for_a_workload(void **state)
+{
+	struct loaded l = listening(
+		"listeners:\n"
+		"- {address: 127.0.0.1, port: 8080, workload: shop/a, upstream: \"10.0.0.1:80\"}\n"
+		"- {address: \"::1\", port: \"81\", workload: shop/a, upstream: "
+		"\"[fd00::1]:8\"}\n");
+	const struct fleet_listener *x;
+
+	(void)state;
+	print_findings(&l.f);
+	assert_int_equal(l.err, 0);
+	assert_int_equal(l.s.fleet->listener_count, 2);
+	x = l.s.fleet->listeners;
+	assert_int_equal(x[0].at.family, AF_INET);
+	assert_int_equal(ntohs(x[0].at.port), 8080);
+	assert_int_equal(ntohs(x[0].upstream.port), 80);
+	assert_int_equal(x[0].upstream.ip.word[3], htonl(0x0a000001));
+	assert_string_equal(x[0].workload->name, "a");
+	assert_int_equal(x[1].at.family, AF_INET6);
+	assert_int_equal(x[1].at.ip.word[3], htonl(1));
+	assert_int_equal(ntohs(x[1].upstream.port), 8);
+	assert_int_equal(x[1].upstream.family, AF_INET6);
+	unload(&l);
+}
+
+static void a_listener_that_cannot_be_is_refused(void **state)
+{
+	static const struct {
+		const char *options, *text;
+	} wrong[] = {
+		{LISTENER_OF("shop/nobody"), "no Workload document names shop/nobody"},
+		{LISTENER_OF("a"), "no Workload document names default/a"},
+		{LISTENER_OF("shop/A"), "'shop/A' is not NAMESPACE/NAME"},
+		{LISTENER("address: 127.0.0.1"), "a listener needs 'port'"},
+		{LISTENER("address: 1, port: 8, workload: shop/a, upstream: 'a'"), "is a number"},
+		{LISTENER("address: x, port: 8, workload: shop/a, upstream: '1.1.1.1:1'"),
+		 "'x' is not an IP address"},
+		{LISTENER("address: ::1, port: 0, workload: shop/a, upstream: '1.1.1.1:1'"),
+		 "is not a port"},
+		{LISTENER("address: ::1, port: 1, workload: shop/a, upstream: '1.1.1.1'"),
+		 "is not ADDRESS:PORT"},
+		{LISTENER("address: ::1, port: 1, workload: shop/a, upstream: '1.1.1.1:0'"),
+		 "is not ADDRESS:PORT"},
+		{LISTENER("address: ::1, port: 1, workload: shop/a, upstream: 'fd00::1:80'"),
+		 "is not ADDRESS:PORT"},
+		{LISTENER("address: ::1, port: 1, workload: shop/a, upstream: '[fd00::1]'"),
+		 "is not ADDRESS:PORT"},
+		{LISTENER("adress: ::1"), "did you mean 'address'?"},
+		{"listeners: {}\n", "listeners must be a list"},
+		{"listners: []\n", "did you mean 'listeners'?"},
+		{"capture: no\n", "'no' is not on or off"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		struct loaded l = listening(wrong[i].options);
+
+		assert_int_equal(l.err, -EINVAL);
+		assert_true(found(&l.f, FINDING_ERROR, 1, wrong[i].text));
+		unload(&l);
+	}
+}
+
+static void two_listeners_of_one_place_are_refused(void **state)
+{
+	struct loaded l = listening(
+		"listeners:\n"
+		"- {address: 127.0.0.1, port: 8080, workload: shop/a, upstream: \"10.0.0.1:80\"}\n"
+		"- {address: 127.0.0.1, port: 8080, workload: shop/a, upstream: "
+		"\"10.0.0.1:81\"}\n");
+
+	(void)state;
+	assert_int_equal(l.err, -EINVAL);
+	assert_true(found(&l.f, FINDING_ERROR, 3, "also those of the listener at shunt.yaml:2"));
+	unload(&l);
+}
+
 static void labels_one_level_too_high_are_warned_about(void **state)
 {
 	(void)state;
@@ -1252,6 +1344,9 @@ int main(void)
 		cmocka_unit_test(no_documents_at_all_are_a_valid_configuration),
 		cmocka_unit_test(options_have_defaults),
 		cmocka_unit_test(options_are_read),
+		cmocka_unit_test(a_listener_speaks_for_a_workload),
+		cmocka_unit_test(a_listener_that_cannot_be_is_refused),
+		cmocka_unit_test(two_listeners_of_one_place_are_refused),
 		cmocka_unit_test(what_is_wrong_with_an_option_is_said),
 		cmocka_unit_test(every_option_has_a_default_that_is_valid_and_words),
 		cmocka_unit_test(every_allocation_may_fail),
