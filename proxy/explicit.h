@@ -10,7 +10,8 @@
 
 #include "proxy/enroll.h"
 
-struct explicit {
+struct explicit
+{
 	struct enrolled enrolled; /* what the workers see */
 	struct endpoint at;
 	struct endpoint upstream;
@@ -31,9 +32,8 @@ struct explicits {
 void explicits_apply(struct explicits *x, struct enrollment *e, struct node *node,
 		     const struct fleet *fleet);
 /* The workloads they speak for, under the listeners' indexes. -ENOMEM or 0. */
-__attribute__((warn_unused_result)) int explicits_directory(const struct explicits *x,
-							    struct directory *d,
-							    const struct fleet *fleet);
+__attribute__((warn_unused_result)) int
+explicits_directory(const struct explicits *x, struct directory *d, const struct fleet *fleet);
 /* As enroll_drain(): nobody is accepted any more. */
 void explicits_drain(struct explicits *x);
 void explicits_close(struct explicits *x, struct enrollment *e, struct node *node);

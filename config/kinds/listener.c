@@ -28,8 +28,7 @@ static void endpoint_set(struct endpoint *e, struct addr16 ip, uint16_t port)
 {
 	bool v4 = ip.word[0] == 0 && ip.word[1] == 0 && ip.word[2] == htonl(0xffff);
 
-	*e = (struct endpoint){
-		.ip = ip, .port = htons(port), .family = v4 ? AF_INET : AF_INET6};
+	*e = (struct endpoint){.ip = ip, .port = htons(port), .family = v4 ? AF_INET : AF_INET6};
 }
 
 /* ADDRESS:PORT or [IPv6]:PORT */
@@ -167,8 +166,9 @@ void check_listeners(struct load *l)
 				     d->namespace, "/", d->name, NULL);
 		for (const struct listener_document *e = d->next; e != NULL; e = e->next)
 			if (same_place(d, e))
-				report_error(&l->report, d->where,
-					     "this address and port are also those of the listener at ",
-					     report_place(e->where, place, sizeof(place)), NULL);
+				report_error(
+					&l->report, d->where,
+					"this address and port are also those of the listener at ",
+					report_place(e->where, place, sizeof(place)), NULL);
 	}
 }
