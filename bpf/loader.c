@@ -715,9 +715,14 @@ static void keys_each(int map, size_t size, void (*take)(int map, const void *ke
 	}
 }
 
+/* What walks have found; who is counted stays so until he ends, which takes him off again. */
 static void port_forget(int map, const void *key, void *arg)
 {
-	if (((const struct port_key *)key)->netns == *(const uint64_t *)arg)
+	struct port p;
+
+	if (((const struct port_key *)key)->netns != *(const uint64_t *)arg)
+		return;
+	if (bpf_map_lookup_elem(map, key, &p) == 0 && p.live == 0)
 		bpf_map_delete_elem(map, key);
 }
 

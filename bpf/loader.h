@@ -53,7 +53,7 @@ int loader_detach(const char *pin_dir);
  * place or generation. A flow that is judged meanwhile meets the old or the new identity. */
 __attribute__((warn_unused_result)) int loader_workload_put(struct loader *l,
 							    const struct workload *w);
-/* Forgets the place, and what the registry has of its namespace. */
+/* Forgets the place, and what walks have found in its namespace. */
 void loader_workload_remove(struct loader *l, uint64_t place);
 
 /* The workloads that the kernel holds, as adopted or put: fills at most `n`, returns how many

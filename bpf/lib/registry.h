@@ -135,12 +135,28 @@ static __always_inline void registry_overflowed(void)
 		__sync_fetch_and_add(&g->registry_overflow, 1);
 }
 
+/* Counts one down, and returns how many there were. Never below zero: a listener outlives the
+ * entry it was counted on when its workload leaves meanwhile, and the next one to listen would
+ * bring the count from -1 to 0, which is nobody. */
+static __always_inline __u32 port_leave(struct port *p)
+{
+	for (int tries = 0; tries < 8; tries++) {
+		__u32 live = *(volatile __u32 *)&p->live;
+
+		if (live == 0)
+			return 0;
+		if (__sync_val_compare_and_swap(&p->live, live, live - 1) == live)
+			return live;
+	}
+	return 0; /* a storm of them: one too many stays */
+}
+
 /* Takes one away. What a walk has found there stays until a later walk does not find it. */
 static __always_inline void port_drop(const struct port_key *key)
 {
 	struct port *p = bpf_map_lookup_elem(&ports, key);
 
-	if (p == NULL || __sync_fetch_and_sub(&p->live, 1) != 1)
+	if (p == NULL || port_leave(p) != 1)
 		return;
 	if (*(volatile __u32 *)&p->walked != 0)
 		return;

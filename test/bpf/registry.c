@@ -115,6 +115,43 @@ static void test_overflow(uint16_t port)
 	close(fd);
 }
 
+static void entry_delete(uint16_t port)
+{
+	struct port_key key = {.netns = rig.cookie[PLACE_B], .port = htons(port)};
+	char path[300];
+	int fd;
+
+	snprintf(path, sizeof path, "%s/" ABI_LAYOUT "/ports", rig.pins);
+	fd = bpf_obj_get(path);
+	bpf_map_delete_elem(fd, &key);
+	close(fd);
+}
+
+/* A workload that leaves and comes back, with an application that listens all the while: the end
+ * of that listener takes nothing from those who come after it. With `lost`, even if its entry
+ * was deleted when a reader of before still had it for empty. */
+static void test_return(uint16_t port, bool lost)
+{
+	pid_t server = server_start(PLACE_B, &port, 1, NULL);
+
+	loader_workload_remove(loader, rig.cookie[PLACE_B]);
+	if (lost)
+		entry_delete(port);
+	check(in_registry(port) != lost, "who listens stays counted when the workload leaves",
+	      "he does not");
+	check(daemon_enrol(PLACE_B, WORKLOAD_EGRESS | WORKLOAD_INGRESS) == 0, "... it comes back",
+	      "%s", loader_error(loader));
+	walked("... and is walked");
+	steered("... who listened all the while is known", arrival(port), WORLD4);
+	server_stop(server);
+	walked("... a walk after his end");
+	untouched("... does not find him", arrival(port), ECONNREFUSED, 0);
+	server = server_start(PLACE_B, &port, 1, NULL);
+	steered("... and the next one who listens there does not escape", arrival(port), WORLD4);
+	server_stop(server);
+	untouched("... nor is he remembered", arrival(port), ECONNREFUSED, 0);
+}
+
 /* `older`: a server in b on `older_port` that listens since before the programs were loaded. */
 void test_registry(pid_t older, uint16_t older_port)
 {
@@ -131,5 +168,7 @@ void test_registry(pid_t older, uint16_t older_port)
 	steered("the end of an older listener is not seen: steered", arrival(older_port), WORLD4);
 	walked("... until the next walk");
 	untouched("... does not find it", arrival(older_port), ECONNREFUSED, 0);
+	test_return(8094, false);
+	test_return(8096, true);
 	test_overflow(port);
 }
