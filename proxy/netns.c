@@ -421,9 +421,11 @@ static int listen_all(void *arg)
 		return 0;
 	}
 fail:
-	for (int kind = 0; kind < LISTENER_KINDS; kind++)
+	for (int kind = 0; kind < LISTENER_KINDS; kind++) {
 		if (fds[kind] >= 0)
 			close(fds[kind]);
+		fds[kind] = -1;
+	}
 	return err;
 }
 

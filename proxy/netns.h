@@ -25,7 +25,7 @@ __attribute__((warn_unused_result)) int netns_visit(int netns_fd, int (*fn)(void
 
 /* Listening sockets of the namespace, by enum listener_kind: 127.0.0.1:0 and [::1]:0, never
  * dialled directly, sk_lookup gives them their connections. Where the namespace has no IPv6,
- * the two of IPv6 are -1. Also adds the AnyIP route of the IPv6 slots to its lo. */
+ * the two of IPv6 are -1; after a failure all are. Also adds the AnyIP route of the IPv6 slots to its lo. */
 __attribute__((warn_unused_result)) int netns_listen(int netns_fd, int listeners[LISTENER_KINDS]);
 /* 1 if another process listens on this TCP port (host order) in the namespace, on any address;
  * 0 or -errno. */
