@@ -151,9 +151,15 @@ unsigned slots_sweep(struct node *node, uint64_t now)
 	unsigned swept = 0;
 
 	for (uint32_t i = 0; i < node->slot_count; i++) {
-		if (!slot_is_lost(&node->slots[i], now))
+		struct slot *s = &node->slots[i];
+		uint32_t expected = SLOT_WRITTEN;
+
+		/* Claimed first: one that a worker accepts this very moment is the worker's. */
+		if (!slot_is_lost(s, now) ||
+		    !__atomic_compare_exchange_n(&s->used, &expected, SLOT_CLAIMED, false,
+						 __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
 			continue;
-		slot_free(node, &node->slots[i]);
+		slot_free(node, s);
 		swept++;
 	}
 	return swept;
