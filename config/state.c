@@ -198,28 +198,59 @@ static int check(const struct state_workload *w, const struct text *t, char **er
 	return err;
 }
 
+static int write_document(const char *dir, const char *namespace, const char *name, const char *p,
+			  size_t n, char **error)
+{
+	char file[NAME_MAX + 1];
+	int at, err = file_name(file, sizeof(file), namespace, name);
+
+	if (err < 0)
+		return fail(error, err, namespace, name, strerror(-err));
+	at = folder_open(dir, FOLDER, error);
+	if (at < 0)
+		return at;
+	err = replace(at, file, p, n);
+	if (err < 0)
+		(void)fail(error, err, dir, FOLDER, strerror(-err));
+	close(at);
+	return err;
+}
+
 int state_put(const char *dir, const struct state_workload *w, char **error)
 {
 	struct text t = {0};
-	char name[NAME_MAX + 1];
-	int at, err;
+	int err;
 
 	*error = NULL;
 	state_text(&t, w);
 	err = check(w, &t, error);
 	if (err == 0)
-		err = file_name(name, sizeof(name), w->namespace, w->name);
-	if (err == -ENAMETOOLONG)
-		(void)fail(error, err, w->namespace, w->name, strerror(-err));
-	at = err < 0 ? err : folder_open(dir, FOLDER, error);
-	if (at >= 0) {
-		err = replace(at, name, t.p, t.len);
-		if (err < 0)
-			(void)fail(error, err, dir, FOLDER, strerror(-err));
-		close(at);
-	}
+		err = write_document(dir, w->namespace, w->name, t.p, t.len, error);
 	text_free(&t);
-	return at < 0 ? at : err;
+	return err;
+}
+
+const struct document_file *state_find(const struct document_files *files, const char *namespace,
+				       const char *name)
+{
+	char file[NAME_MAX + 1];
+
+	if (file_name(file, sizeof(file), namespace, name) < 0)
+		return NULL;
+	for (size_t i = 0; i < files->count; i++) {
+		const char *slash = strrchr(files->items[i].path, '/');
+
+		if (slash != NULL && strcmp(slash + 1, file) == 0)
+			return &files->items[i];
+	}
+	return NULL;
+}
+
+int state_put_back(const char *dir, const char *namespace, const char *name, const char *text,
+		   char **error)
+{
+	*error = NULL;
+	return write_document(dir, namespace, name, text, strlen(text), error);
 }
 
 int state_remove(const char *dir, const char *namespace, const char *name, char **error)

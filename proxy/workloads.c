@@ -152,13 +152,18 @@ static bool is_captured(const struct control *c, const struct state_workload *w)
 	return m != NULL && m->captured && strcmp(m->selected, w->selected) == 0;
 }
 
-/* Nothing is kept that did not work. */
-static void take_back(struct control *c, const struct state_workload *w)
+/* Nothing is kept that did not work: what was kept by that name before is (NULL: nothing). */
+static void take_back(struct control *c, const struct state_workload *w, const char *before)
 {
+	const char *dir = c->options->state_dir;
 	struct findings ignored = {0};
 	char *why = NULL;
-	int err = state_remove(c->options->state_dir, w->namespace, w->name, &why);
+	int err;
 
+	if (before != NULL)
+		err = state_put_back(dir, w->namespace, w->name, before, &why);
+	else
+		err = state_remove(dir, w->namespace, w->name, &why);
 	if (err == 0)
 		err = control_rebuild(c, &ignored);
 	if (err < 0)
@@ -167,19 +172,12 @@ static void take_back(struct control *c, const struct state_workload *w)
 	free(why);
 }
 
-/* Keeps it, and returns when it is captured: 0; else `error` says why it is not. */
-static int workload_add(struct control *c, const struct state_workload *w, struct text *error,
-			struct findings *findings)
+/* Puts into force what is kept now, and returns 0 when it is captured. */
+static int workload_try(struct control *c, const struct state_workload *w, const char *before,
+			struct text *error, struct findings *findings)
 {
-	char *why = NULL;
-	int err = state_put(c->options->state_dir, w, &why);
+	int err = control_rebuild(c, findings);
 
-	if (err < 0) {
-		text_add(error, why ? why : strerror(-err));
-		free(why);
-		return err;
-	}
-	err = control_rebuild(c, findings);
 	if (is_captured(c, w)) {
 		log_info("workload %s/%s: added", w->namespace, w->name);
 		return 0;
@@ -188,9 +186,28 @@ static int workload_add(struct control *c, const struct state_workload *w, struc
 		text_add(error, "it does not go together with the documents");
 	else
 		say_not_captured(c, w, error);
-	take_back(c, w);
+	take_back(c, w, before);
 	log_warnx("workload %s/%s: not added: %s", w->namespace, w->name, text_string(error));
 	return err < 0 ? err : -ENOENT;
+}
+
+/* Keeps it, and returns when it is captured: 0; else `error` says why it is not. */
+static int workload_add(struct control *c, const struct state_workload *w, struct text *error,
+			struct findings *findings)
+{
+	const struct document_file *kept = state_find(&c->kept, w->namespace, w->name);
+	char *before = kept ? strndup(kept->text, kept->len) : NULL, *why = NULL;
+	int err = kept && before == NULL ? -ENOMEM : 0;
+
+	if (err == 0)
+		err = state_put(c->options->state_dir, w, &why);
+	if (err < 0)
+		text_add(error, why ? why : strerror(-err));
+	else
+		err = workload_try(c, w, before, error, findings);
+	free(why);
+	free(before);
+	return err;
 }
 
 static unsigned say_added(struct control *c, const struct asked *a, uint64_t began,

@@ -253,6 +253,40 @@ static void a_second_put_replaces_the_first(void **state)
 	unload(&l);
 }
 
+/* What an `add` that failed does: nothing is lost by it. */
+static void what_was_kept_before_can_be_put_back(void **state)
+{
+	struct document_files files = {0};
+	struct state_workload w = full;
+	const struct document_file *kept;
+	struct loaded l;
+	char *error;
+
+	(void)state;
+	opened();
+	put(&full);
+	w.name = "api"; /* the beginning of the other's */
+	w.selected = "/run/netns/b";
+	put(&w);
+	assert_int_equal(state_read(dir, &files, &error), 0);
+	kept = state_find(&files, "shop", "api-1");
+	assert_non_null(kept);
+	assert_non_null(strstr(kept->text, "api-1"));
+	assert_ptr_not_equal(kept, state_find(&files, "shop", "api"));
+	assert_null(state_find(&files, "shop", "ap"));
+	assert_null(state_find(&files, "hop", "api"));
+	w.name = "api-1";
+	w.selected = "/run/netns/other";
+	put(&w);
+	assert_int_equal(state_put_back(dir, "shop", "api-1", kept->text, &error), 0);
+	assert_null(error);
+	l = load_kept(NULL);
+	assert_string_equal(named(&l, "shop", "api-1")->selected, full.selected);
+	assert_int_equal(named(&l, "shop", "api-1")->netns_inode, full.netns_inode);
+	unload(&l);
+	files_free(&files);
+}
+
 static void what_was_removed_is_gone(void **state)
 {
 	struct state_workload other = full;
@@ -335,6 +369,13 @@ static void what_could_not_be_read_again_is_not_kept(void **state)
 	w = full;
 	w.service_account = "Big";
 	refused(w, "'Big' is not the name of a service account");
+	w = full;
+	w.on_unavailable = "maybe";
+	refused(w, "onUnavailable");
+	w.on_unavailable = "";
+	refused(w, "onUnavailable");
+	w.on_unavailable = "allow\nselectors: []";
+	refused(w, "onUnavailable");
 }
 
 static void a_name_too_long_for_a_file_is_refused(void **state)
@@ -456,6 +497,38 @@ static void our_switch_may_be_given_with_the_labels(void **state)
 	unload(&l);
 	l = load_kept(DOC("onUnavailable: deny, address: 10.0.0.1"));
 	assert_true(named(&l, "shop", "api-1")->unavailable_allow);
+	unload(&l);
+}
+
+static void on_unavailable_that_was_given_wins(void **state)
+{
+	static const char *const given[] = {"allow", "deny", NULL};
+	static const bool beside_deny[] = {true, false, false};
+	static const bool beside_allow[] = {true, false, true};
+	struct state_workload w = full;
+	struct loaded l;
+
+	(void)state;
+	opened();
+	for (size_t i = 0; i < 3; i++) {
+		w.on_unavailable = given[i];
+		put(&w);
+		l = load_kept(NULL); /* the mesh says deny */
+		assert_int_equal(named(&l, "shop", "api-1")->unavailable_allow, beside_deny[i]);
+		unload(&l);
+		l = load_kept(DOC("onUnavailable: deny, address: 10.0.0.1"));
+		assert_int_equal(named(&l, "shop", "api-1")->unavailable_allow, beside_deny[i]);
+		unload(&l);
+		l = load_kept(DOC("onUnavailable: allow, address: 10.0.0.1"));
+		assert_int_equal(named(&l, "shop", "api-1")->unavailable_allow, beside_allow[i]);
+		unload(&l);
+	}
+	w = bare; /* its labels are the document's, the switch is not */
+	w.on_unavailable = "allow";
+	put(&w);
+	l = load_kept(DOC("onUnavailable: deny, labels: {app: doc}, address: 10.0.0.1"));
+	assert_true(named(&l, "shop", "api-1")->unavailable_allow);
+	assert_string_equal(named(&l, "shop", "api-1")->labels[0].value, "doc");
 	unload(&l);
 }
 
@@ -613,6 +686,7 @@ int main(void)
 		T(what_was_put_is_read_again),
 		T(every_selector_is_kept),
 		T(a_second_put_replaces_the_first),
+		T(what_was_kept_before_can_be_put_back),
 		T(what_was_removed_is_gone),
 		T(what_could_not_be_read_again_is_not_kept),
 		T(a_name_too_long_for_a_file_is_refused),
@@ -621,6 +695,7 @@ int main(void)
 		T(a_workload_without_a_selector_gets_the_kept_one),
 		T(labels_and_account_that_were_given_win),
 		T(our_switch_may_be_given_with_the_labels),
+		T(on_unavailable_that_was_given_wins),
 		T(without_labels_and_document_it_is_left_out_with_a_warning),
 		T(declared_ports_rest_while_a_namespace_of_its_own_is_kept),
 		T(a_namespaces_labels_hold_for_kept_workloads_too),
