@@ -166,12 +166,12 @@ static int place_open(struct member *m, const struct fleet_workload *w,
 		en->netns_fd = netns_open(m->path, &en->netns);
 		if (en->netns_fd < 0)
 			return en->netns_fd;
-		if (en->netns == host->netns)
-			return -ELOOP; /* it would capture the whole host, and us */
 		if (fstat(en->netns_fd, &st) < 0)
 			return -errno;
 		if (is_stale(w, st.st_ino))
 			return -ESTALE;
+		if (en->netns == host->netns)
+			return -ELOOP; /* it would capture the whole host, and us */
 		m->place = en->netns;
 	}
 	m->device = st.st_dev;

@@ -389,6 +389,12 @@ static void bypasses_tend(struct control *c)
 	}
 }
 
+/* Gone, or its number is another process's: not, say, out of descriptors for the moment. */
+static bool process_is_gone(const struct absentee *a)
+{
+	return a != NULL && (a->err == ENOENT || a->err == ESRCH || a->err == ESTALE);
+}
+
 void workloads_tend(struct control *c)
 {
 	const struct fleet *fleet = c->snapshot.fleet;
@@ -399,7 +405,7 @@ void workloads_tend(struct control *c)
 		const struct fleet_workload *w = &fleet->workloads[i];
 
 		if (!w->from_state || w->netns_inode == 0 ||
-		    absentee_find(&c->enrollment, w->namespace, w->name) == NULL)
+		    !process_is_gone(absentee_find(&c->enrollment, w->namespace, w->name)))
 			continue;
 		log_info("workload %s/%s: its process is gone", w->namespace, w->name);
 		if (workload_remove(c, w->namespace, w->name, &error) < 0)
