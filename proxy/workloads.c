@@ -19,7 +19,7 @@
 struct asked {
 	struct state_workload workload;
 	struct label labels[LABELS_MAX];
-	unsigned seconds; /* of a bypass */
+	uint64_t seconds; /* of a bypass */
 	const char *reason;
 	const char *wrong; /* a parameter that cannot be */
 };
@@ -44,6 +44,17 @@ static void take_selector(struct asked *a, const char *value)
 		w->selector = SELECTOR_SYSTEMD;
 	else
 		a->wrong = "selector is none of netns:, cgroup:, systemd:id:";
+}
+
+/* Digits only: what is no number must not mean 0, which ends a bypass. */
+static void take_number(struct asked *a, const char *value, uint64_t *out)
+{
+	char *end;
+
+	errno = 0;
+	*out = strtoull(value, &end, 10);
+	if (value[0] < '0' || value[0] > '9' || *end != '\0' || errno != 0)
+		a->wrong = "inode and seconds are numbers";
 }
 
 static void take_label(struct asked *a, char *value)
@@ -71,7 +82,7 @@ static void take_parameter(void *arg, char *key, char *value)
 	else if (strcmp(key, "selector") == 0)
 		take_selector(a, value);
 	else if (strcmp(key, "inode") == 0)
-		w->netns_inode = strtoull(value, NULL, 10);
+		take_number(a, value, &w->netns_inode);
 	else if (strcmp(key, "boot") == 0)
 		w->boot_id = value;
 	else if (strcmp(key, "label") == 0)
@@ -81,7 +92,7 @@ static void take_parameter(void *arg, char *key, char *value)
 	else if (strcmp(key, "onUnavailable") == 0)
 		w->on_unavailable = value;
 	else if (strcmp(key, "seconds") == 0)
-		a->seconds = (unsigned)strtoul(value, NULL, 10);
+		take_number(a, value, &a->seconds);
 	else if (strcmp(key, "reason") == 0)
 		a->reason = value;
 	else
@@ -362,7 +373,8 @@ unsigned post_workload_bypass(void *arg, const char *query, struct text *body)
 	m->bypassed = a.seconds != 0;
 	if (a.seconds != 0)
 		log_warnx("workload %s: BYPASSED for %u s: its new connections are not judged%s%s",
-			  m->key, a.seconds, a.reason[0] ? "; reason given: " : "", a.reason);
+			  m->key, (unsigned)a.seconds, a.reason[0] ? "; reason given: " : "",
+			  a.reason);
 	else
 		log_info("workload %s: the bypass was ended", m->key);
 	text_add(body, "{");
