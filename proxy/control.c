@@ -256,7 +256,7 @@ static void view_swap(struct worker *w, void *arg)
 
 /* Workers first: a connection that the kernel sends by the new policy must not meet the old
  * one. What a daemon before us left is let go of last: until then it judges as it did. */
-static int control_apply(struct control *c)
+static int apply_all(struct control *c)
 {
 	struct fleet *fleet = c->snapshot.fleet;
 	struct exclusions sets;
@@ -286,12 +286,19 @@ static int control_apply(struct control *c)
 	if (err == 0)
 		err = kernel_apply(c, &sets);
 	exclusions_free(&sets);
-	c->apply_failed = err < 0;
 	if (err == 0)
 		enroll_release_strangers(&c->enrollment, c->loader);
 	enroll_walk(&c->enrollment, c->loader, false);
 	snprintf(paths, sizeof paths, "%s/namespaces", c->options->run_dir);
 	enroll_write_paths(&c->enrollment, paths);
+	return err;
+}
+
+static int control_apply(struct control *c)
+{
+	int err = apply_all(c);
+
+	c->apply_failed = err < 0;
 	return err;
 }
 
