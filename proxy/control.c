@@ -415,6 +415,10 @@ int control_reload(struct control *c, struct findings *findings)
 	int err;
 
 	*findings = (struct findings){0};
+	if (c->draining) { /* who were enrolled now would have no listeners */
+		log_warnx("reload: the daemon is stopping");
+		return -ECANCELED;
+	}
 	err = documents_read(c, &config, &kept);
 	if (err == 0)
 		err = control_build(c, &config, &kept, &next, findings);
