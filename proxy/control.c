@@ -772,8 +772,9 @@ int control_start(struct control *c)
 	if (err < 0)
 		return err;
 	if (c->loader != NULL)
-		enroll_adopt(&c->enrollment, c->loader, &c->node);
-	err = start_workers(c);
+		err = enroll_adopt(&c->enrollment, c->loader, &c->node);
+	if (err == 0)
+		err = start_workers(c);
 	if (err == 0)
 		err = start_loop(c);
 	if (err == 0)

@@ -96,19 +96,24 @@ static void adopt_slots(struct enrollment *e, struct loader *l, struct node *nod
 			 (unsigned long long)e->lost_open, (unsigned long long)e->lost_waiting);
 }
 
-void enroll_adopt(struct enrollment *e, struct loader *l, struct node *node)
+int enroll_adopt(struct enrollment *e, struct loader *l, struct node *node)
 {
 	size_t n = loader_workload_list(l, NULL, 0);
 	struct workload *w = calloc(n ? n : 1, sizeof *w);
 
 	e->adopted = calloc(n ? n : 1, sizeof *e->adopted);
-	n = w != NULL && e->adopted != NULL ? loader_workload_list(l, w, n) : 0;
+	if (w == NULL || e->adopted == NULL) {
+		free(w);
+		return -ENOMEM;
+	}
+	n = loader_workload_list(l, w, n);
 	for (size_t i = 0; i < n; i++) {
 		e->generations[w[i].index] = w[i].generation;
 		e->adopted[e->adopted_count++] = (struct adopted){w[i].place, w[i].index};
 	}
 	free(w);
 	adopt_slots(e, l, node);
+	return 0;
 }
 
 /* The index this place had under the daemon before us, or NULL. */
@@ -363,6 +368,17 @@ static struct workload kernel_workload(const struct member *m, const struct flee
 	};
 }
 
+/* On the host, those too that a daemon before us captured and that could not be opened yet: they
+ * go on being judged. */
+static uint32_t host_workloads(const struct enrollment *e)
+{
+	size_t n = e->on_host;
+
+	for (size_t i = 0; i < e->adopted_count; i++)
+		n += (e->adopted[i].place & PLACE_CGROUP) != 0;
+	return (uint32_t)n;
+}
+
 /* One that is new is not judged before its door is there: a connect() captured in between
  * would find nobody to take it. One that is known goes on being judged meanwhile. */
 static int member_capture(struct enrollment *e, struct member *m, struct loader *l)
@@ -370,8 +386,11 @@ static int member_capture(struct enrollment *e, struct member *m, struct loader 
 	struct workload quiet = m->wanted;
 	int err = 0;
 
-	if (m->captured)
-		return loader_workload_put(l, &m->wanted);
+	if (m->captured) {
+		err = loader_workload_put(l, &m->wanted);
+		m->captured = err == 0;
+		return err;
+	}
 	quiet.flags = m->known ? m->wanted.flags : 0;
 	for (int kind = 0; kind < LISTENER_KINDS && err == 0; kind++)
 		if (m->enrolled.listeners[kind] >= 0)
@@ -382,7 +401,7 @@ static int member_capture(struct enrollment *e, struct member *m, struct loader 
 	if (err == 0)
 		err = loader_inbound_attach(l, m->enrolled.netns_fd, m->enrolled.netns);
 	if (err == 0 && member_on_host(m))
-		loader_host_workloads(l, (uint32_t)e->on_host);
+		loader_host_workloads(l, host_workloads(e));
 	if (err == 0 && !m->known)
 		err = loader_workload_put(l, &m->wanted);
 	m->captured = err == 0;
@@ -442,8 +461,8 @@ static void place_close(struct enrollment *e, struct member *m, struct loader *l
 {
 	loader_workload_remove(l, m->place);
 	if (member_on_host(m))
-		loader_host_workloads(l, (uint32_t)e->on_host);
-	if (member_on_host(m) && e->on_host > 0)
+		loader_host_workloads(l, host_workloads(e));
+	if (member_on_host(m) && host_workloads(e) > 0)
 		return;
 	loader_inbound_detach(l, m->enrolled.netns);
 	netns_unroute(m->enrolled.netns_fd);
@@ -483,7 +502,9 @@ void enroll_release_strangers(struct enrollment *e, struct loader *l)
 		return;
 	n = loader_workload_list(l, NULL, 0);
 	w = calloc(n ? n : 1, sizeof *w);
-	n = w != NULL ? loader_workload_list(l, w, n) : 0;
+	if (w == NULL)
+		return; /* the next time */
+	n = loader_workload_list(l, w, n);
 	for (size_t i = 0; i < n; i++) {
 		const struct member *m = e->members[w[i].index];
 
@@ -696,6 +717,8 @@ void enroll_close(struct enrollment *e, struct loader *l, struct node *node, boo
 
 	absentees_free(e->absent, e->absent_count);
 	free(e->adopted);
+	e->adopted = NULL;
+	e->adopted_count = 0;
 	HASH_ITER(hh, e->by_key, m, next) {
 		if (detach) {
 			member_release(e, m, l, node, REASON_SHUTDOWN, false);

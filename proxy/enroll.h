@@ -53,8 +53,9 @@ __attribute__((warn_unused_result)) int enroll_start(struct enrollment *e, const
 
 /* Learns what a daemon before us left in the kernel, so that a place keeps its index and
  * generation: its programs go on judging until ours are there. Slots that were taken are free
- * again, and counted. */
-void enroll_adopt(struct enrollment *e, struct loader *l, struct node *node);
+ * again, and counted. -ENOMEM: an index could be given away that a place still has. */
+__attribute__((warn_unused_result)) int enroll_adopt(struct enrollment *e, struct loader *l,
+						     struct node *node);
 
 /* Opens what `fleet` names and we do not hold yet: workers accept, the kernel does not steer
  * yet. What cannot be opened becomes an absentee. */
