@@ -14,6 +14,8 @@
 enum {
 	AS_CLIENT = 1, /* else as server */
 	SMALL_LIMITS = 2,
+	LAST_AT_ONCE = 4, /* server: last() is said before the first byte */
+	LAST_LATER = 8, /* ... or when the first head was read */
 	STEP_MAX = 4096, /* longer inputs are not fed byte by byte */
 };
 
@@ -30,6 +32,9 @@ static void begin(struct run *r, uint8_t options)
 		abort();
 	if (role == CODEC_CLIENT && strcmp(CODEC.name, "http1") == 0)
 		run_ask(r);
+	if (role == CODEC_SERVER && (options & LAST_AT_ONCE) != 0)
+		CODEC.last(r->k);
+	r->last_later = role == CODEC_SERVER && (options & LAST_LATER) != 0;
 	run_settle(r);
 }
 

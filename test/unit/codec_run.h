@@ -16,6 +16,7 @@ struct run {
 	struct trace out; /* bytes emitted, goodbye included */
 	int err; /* the first failure */
 	bool mute; /* do not answer */
+	bool last_later; /* say last() when the first head was read */
 	size_t piece; /* bytes written at once */
 };
 
@@ -63,6 +64,8 @@ static inline void run_drain(struct run *r)
 		uint32_t stream = ev.stream;
 
 		trace_event(&r->events, &ev);
+		if (ev.type == CODEC_EV_HEAD && r->last_later)
+			r->ops->last(r->k);
 		if (ev.type == CODEC_EV_END && r->role == CODEC_SERVER && !r->mute)
 			run_answer(r, stream);
 	}

@@ -806,6 +806,163 @@ static void a_connection_ends_when_the_answer_says_so(void **state)
 	run_close(&r);
 }
 
+/* -- last(): the connection is to end -- */
+
+/* Answers stream `n` with nothing, and writes it out. */
+static void answer_shortly(struct run *r, uint32_t n)
+{
+	emit_head(r, n, answer(200, 0));
+	emit_end(r, n);
+	run_settle(r);
+}
+
+static void between_two_requests_the_next_one_is_the_last(void **state)
+{
+	struct run r;
+
+	(void)state;
+	begin(&r, GET);
+	answer_shortly(&r, 1);
+	codec_http1.last(r.k);
+	run_settle(&r);
+	assert_false(codec_http1.done(r.k)); /* one that is on its way is served */
+	run_feed(&r, TEXT(GET GET));
+	assert_has(&r.events, "END 2\n");
+	assert_has_not(&r.out, "close");
+	assert_false(codec_http1.done(r.k));
+	answer_shortly(&r, 2);
+	assert_has(&r.out, "Connection: close\r\n");
+	assert_has(&r.events, "LEFT 2\n");
+	assert_true(codec_http1.done(r.k));
+	assert_has_not(&r.events, "HEAD 3");
+	run_feed(&r, TEXT(GET));
+	assert_has_not(&r.events, "HEAD 3");
+	assert_int_equal(r.err, 0);
+	run_close(&r);
+
+	begin(&r, ""); /* before the first one */
+	codec_http1.last(r.k);
+	assert_false(codec_http1.done(r.k));
+	run_feed(&r, TEXT(GET));
+	answer_shortly(&r, 1);
+	assert_has(&r.out, "Connection: close\r\n");
+	assert_true(codec_http1.done(r.k));
+	run_close(&r);
+}
+
+static void a_request_that_is_being_read_is_the_last(void **state)
+{
+	static const char text[] =
+		"POST / HTTP/1.1\r\n" HOST CHUNKED "\r\n2\r\nab\r\n0\r\nX: y\r\n\r\n";
+	struct run r;
+
+	(void)state;
+	for (size_t cut = 1; cut <= sizeof text - 1; cut++) {
+		begin(&r, "");
+		run_feed(&r, text, cut);
+		codec_http1.last(r.k);
+		assert_false(codec_http1.done(r.k));
+		run_feed(&r, text + cut, sizeof text - 1 - cut);
+		run_feed(&r, TEXT(GET)); /* nobody reads this */
+		assert_int_equal(r.err, 0);
+		assert_has(&r.events, "BODY 1 ab\nTRAILERS 1");
+		assert_has(&r.events, "END 1\n");
+		answer_shortly(&r, 1);
+		assert_has(&r.out, "Connection: close\r\n");
+		assert_true(codec_http1.done(r.k));
+		assert_has_not(&r.events, "HEAD 2");
+		run_close(&r);
+	}
+}
+
+static void pipelined_requests_that_are_held_back_are_not_served_any_more(void **state)
+{
+	struct run r;
+
+	(void)state;
+	for (int fin = 0; fin < 2; fin++) {
+		begin(&r, GET GET GET);
+		assert_true(codec_http1.full(r.k));
+		codec_http1.last(r.k);
+		if (fin)
+			run_finish(&r);
+		answer_shortly(&r, 1);
+		assert_has(&r.out, "Connection: close\r\n");
+		assert_true(codec_http1.done(r.k));
+		assert_false(codec_http1.full(r.k));
+		assert_has_not(&r.events, "HEAD 2");
+		assert_int_equal(r.err, 0);
+		run_close(&r);
+	}
+}
+
+/* Its head is gone: only the end of the connection can tell the client. */
+static void an_answer_under_way_is_whole_and_then_it_ends(void **state)
+{
+	struct run r;
+
+	(void)state;
+	begin(&r, GET GET);
+	emit_head(&r, 1, answer(200, 4));
+	emit_body(&r, 1, "ab");
+	run_settle(&r);
+	codec_http1.last(r.k);
+	assert_false(codec_http1.done(r.k));
+	emit_body(&r, 1, "cd");
+	assert_false(codec_http1.done(r.k));
+	emit_end(&r, 1);
+	run_settle(&r);
+	assert_string_equal(r.out.p, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nabcd");
+	assert_true(codec_http1.done(r.k));
+	assert_has(&r.events, "LEFT 1\n");
+	assert_has_not(&r.events, "HEAD 2");
+	run_close(&r);
+
+	begin(&r, GET GET); /* the answer is whole, but not gone */
+	emit_head(&r, 1, answer(200, 0));
+	emit_end(&r, 1);
+	codec_http1.last(r.k);
+	assert_true(codec_http1.done(r.k));
+	run_settle(&r);
+	assert_has_not(&r.events, "HEAD 2");
+	run_close(&r);
+}
+
+static void an_interim_answer_does_not_say_that_it_is_the_last(void **state)
+{
+	struct run r;
+
+	(void)state;
+	begin(&r, GET);
+	codec_http1.last(r.k);
+	emit_head(&r, 1, answer(103, 0));
+	run_settle(&r);
+	assert_has_not(&r.out, "close");
+	assert_false(codec_http1.done(r.k));
+	answer_shortly(&r, 1);
+	assert_has(&r.out, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n");
+	run_close(&r);
+}
+
+static void an_old_client_that_would_stay_is_told_too(void **state)
+{
+	static const char old[] = "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n";
+	struct run r;
+
+	(void)state;
+	begin(&r, old);
+	answer_shortly(&r, 1);
+	assert_has(&r.out, "Connection: keep-alive\r\n");
+	codec_http1.last(r.k);
+	run_feed(&r, TEXT(old));
+	r.out.len = 0;
+	answer_shortly(&r, 2);
+	assert_has(&r.out, "Connection: close\r\n");
+	assert_has_not(&r.out, "keep-alive");
+	assert_true(codec_http1.done(r.k));
+	run_close(&r);
+}
+
 static void a_head_that_takes_too_long_is_refused(void **state)
 {
 	struct run r;
@@ -1541,6 +1698,12 @@ int main(void)
 		cmocka_unit_test(a_tunnel_begins_after_a_good_answer_to_connect),
 		cmocka_unit_test(a_field_is_found_by_its_name_in_any_case),
 		cmocka_unit_test(a_connection_ends_when_the_answer_says_so),
+		cmocka_unit_test(between_two_requests_the_next_one_is_the_last),
+		cmocka_unit_test(a_request_that_is_being_read_is_the_last),
+		cmocka_unit_test(pipelined_requests_that_are_held_back_are_not_served_any_more),
+		cmocka_unit_test(an_answer_under_way_is_whole_and_then_it_ends),
+		cmocka_unit_test(an_interim_answer_does_not_say_that_it_is_the_last),
+		cmocka_unit_test(an_old_client_that_would_stay_is_told_too),
 		cmocka_unit_test(a_head_that_takes_too_long_is_refused),
 		cmocka_unit_test(each_allocation_that_fails_is_reported),
 		cmocka_unit_test(a_goodbye_that_has_no_room_is_left_out),

@@ -68,6 +68,26 @@ static void what_is_emitted_leaves_as_it_is_and_left_follows_the_last_byte(void 
 	run_close(&r);
 }
 
+static void that_the_connection_is_to_end_changes_nothing(void **state)
+{
+	struct run r;
+
+	(void)state;
+	assert_true(run_open(&r, &codec_opaque, CODEC_SERVER, &codec_limits_default));
+	r.mute = true;
+	run_feed(&r, "ab", 2);
+	codec_opaque.last(r.k);
+	assert_false(codec_opaque.done(r.k));
+	assert_int_equal(codec_opaque.pending(r.k).len, 0);
+	run_feed(&r, "cd", 2);
+	assert_int_equal(run_emit(&r, CODEC_EV_HEAD, 1, NULL, NULL), 0);
+	assert_int_equal(run_emit(&r, CODEC_EV_BODY, 1, NULL, "e"), 0);
+	run_settle(&r);
+	assert_false(codec_opaque.done(r.k));
+	assert_string_equal(r.events.p, "HEAD 1 wire=0\nBODY 1 abcd");
+	run_close(&r);
+}
+
 static int scenario(void)
 {
 	struct codec *k = codec_opaque.open(CODEC_SERVER, &codec_limits_default);
@@ -120,6 +140,7 @@ int main(void)
 		cmocka_unit_test(a_stream_begins_before_its_first_byte),
 		cmocka_unit_test(bytes_are_content_and_the_fin_is_the_end),
 		cmocka_unit_test(what_is_emitted_leaves_as_it_is_and_left_follows_the_last_byte),
+		cmocka_unit_test(that_the_connection_is_to_end_changes_nothing),
 		cmocka_unit_test(each_allocation_that_fails_is_reported),
 	};
 
