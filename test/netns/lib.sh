@@ -26,6 +26,7 @@ box_up() {
 	LOG=$TMP/access.log
 	BPFFS=$TMP/bpf
 	PIDS=()
+	CGROUPS=()
 	DAEMON=
 	trap 'box_down' EXIT
 	# A second Ctrl-C must not interrupt the cleaning up.
@@ -58,10 +59,13 @@ box_add() {
 	in_ns "$1" ip route add default via 10.78.0.1
 }
 
-# in_ns NAME COMMAND...
+# in_ns NAME COMMAND...: with CGROUP=/PATH before it, in that cgroup too.
 in_ns() {
 	local name=$1
 	shift
+	if [ -n "${CGROUP:-}" ]; then
+		set -- "$ROOT/test/netns/in_cgroup" "$(cgroup_root)$CGROUP" "$@"
+	fi
 	nsenter --net="/run/netns/$BOX-$name" "$@"
 }
 
@@ -69,13 +73,16 @@ in_ns() {
 start_in() {
 	local name=$1
 	shift
+	if [ -n "${CGROUP:-}" ]; then
+		set -- "$ROOT/test/netns/in_cgroup" "$(cgroup_root)$CGROUP" "$@"
+	fi
 	nsenter --net="/run/netns/$BOX-$name" "$@" </dev/null >>"$TMP/$name.out" 2>&1 &
 	STARTED=$!
 	PIDS+=("$STARTED")
 }
 
 box_down() {
-	local status=$? pid name
+	local status=$? pid name dir
 	trap - EXIT
 	trap '' INT TERM
 	# Also one that a signal came too early for to be in PIDS or DAEMON.
@@ -94,6 +101,9 @@ box_down() {
 	done
 	for name in $(ip netns list 2>/dev/null | awk '{print $1}' | grep "^$BOX-"); do
 		ip netns del "$name"
+	done
+	for dir in "${CGROUPS[@]}"; do
+		cgroup_remove "$dir"
 	done
 	umount "$BPFFS" 2>/dev/null
 	if [ "$status" -ne 0 ] && [ -n "${KEEP:-}" ]; then
@@ -170,6 +180,25 @@ daemon_detach() {
 }
 
 cgroup_root() { awk '$0 ~ / - cgroup2 / {print $5; exit}' /proc/self/mountinfo; }
+
+# cgroup_make /NAME[/...]: /NAME and what is below it is removed by box_down.
+cgroup_make() {
+	local top=${1#/}
+	CGROUPS+=("/${top%%/*}")
+	mkdir -p "$(cgroup_root)$1"
+}
+
+# cgroup_remove /PATH: with what is below it, once its processes have ended.
+cgroup_remove() {
+	local dir tries=$((50 * FACTOR))
+	dir=$(cgroup_root)$1
+	while [ -e "$dir" ] && [ $tries -gt 0 ]; do
+		find "$dir" -depth -type d -exec rmdir {} + 2>/dev/null && return
+		tries=$((tries - 1))
+		sleep 0.1
+	done
+	[ ! -e "$dir" ]
+}
 
 # ---- servers and clients ----
 
