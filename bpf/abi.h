@@ -228,8 +228,9 @@ struct event {
 	__u32 pid; /* 0 at sk_lookup */
 	__u32 suppressed; /* events of this workload left out since its last one */
 	__u32 workload; /* index of the one that met the verdict */
+	__u32 peer; /* index of the local workload at the other end, or ADDRESS_NOT_LOCAL */
 	__u8 direction; /* enum direction */
-	__u8 pad[7];
+	__u8 pad[3];
 	char comm[COMM_LEN];
 };
 

@@ -187,6 +187,7 @@ static __always_inline int refuse(const struct call *c, enum reason reason)
 		.dst_identity = c->identity,
 		.errno_value = error,
 		.pid = bpf_get_current_pid_tgid() >> 32,
+		.peer = c->peer,
 		.direction = DIRECTION_EGRESS,
 	};
 

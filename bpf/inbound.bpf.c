@@ -97,6 +97,7 @@ static __always_inline int drop(const struct arrival *a, struct workload *w, enu
 		.rule = a->judgement.rule,
 		.src_identity = a->identity,
 		.errno_value = ECONNREFUSED,
+		.peer = ADDRESS_NOT_LOCAL, /* nothing but its address is known of the source */
 		.direction = DIRECTION_INGRESS,
 	};
 

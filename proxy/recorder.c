@@ -171,14 +171,16 @@ void record_connection(struct conn *c)
 	access_log_write(c->worker->log, &r);
 }
 
-/* The end that met the verdict is known by its index; the other by its address. */
+/* The end that met the verdict is known by its index, and so is the other where it is of this
+ * node and connect() met it: several workloads share the host's addresses. Else its address
+ * says who it is. */
 static const struct card *event_end(const struct directory *d, const struct event *e,
 				    enum direction own, const struct endpoint *at)
 {
-	struct directory_entry local = directory_local(d, e->workload);
+	struct directory_entry local =
+		directory_local(d, e->direction == own ? e->workload : e->peer);
 
-	return e->direction == own && local.card != NULL ? local.card
-							 : directory_find(d, &at->ip).card;
+	return local.card != NULL ? local.card : directory_find(d, &at->ip).card;
 }
 
 void record_denial(struct access_log_writer *w, const struct event *e, const struct directory *d,

@@ -157,6 +157,8 @@ for host in $HOST4 "$HOST6"; do
 	same "... and untouched where it is not" "200 act from ${prefix}13" \
 		"$(curl_from intruder "http://$host:8086/anything") $(cat "$TMP/body")"
 done
+recorded "a refusal of the kernel names both ends" \
+	'.reason == "policy_l4" and ."src.workload" == "intruder" and ."dst.workload" == "web" and (."dst.addr" | endswith(":8081"))'
 recorded "a refusal of the kernel names the workload that an outsider did not reach" \
 	'.reason == "policy_l4" and .direction == "inbound" and ."dst.workload" == "web"'
 
