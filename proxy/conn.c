@@ -436,10 +436,10 @@ static void set_nodelay(int fd)
 }
 
 /* Refused before there was a conn: counted nowhere else, so the log says it. */
-static void refuse(struct worker *w, int fd, int err)
+static void refuse(struct seat *seat, enum listener_kind kind, int fd, int err)
 {
-	log_warnx("worker %u: connection refused: %s", w->index, strerror(-err));
-	close_reset(fd);
+	log_warnx("worker %u: connection refused: %s", seat->worker->index, strerror(-err));
+	listener_refuse(seat, kind, fd);
 }
 
 void conn_accept(struct worker *w, struct seat *seat, enum listener_kind kind, int fd)
@@ -449,7 +449,7 @@ void conn_accept(struct worker *w, struct seat *seat, enum listener_kind kind, i
 	int err = -ENOMEM;
 
 	if (c == NULL) { /* refuse this one and go on: its edge has more to serve */
-		refuse(w, fd, -ENOMEM);
+		refuse(seat, kind, fd, -ENOMEM);
 		return;
 	}
 	c->worker = w;
@@ -460,7 +460,7 @@ void conn_accept(struct worker *w, struct seat *seat, enum listener_kind kind, i
 	stopwatch_start(&c->watch, CLOCK_OF_ACCEPT, io_now());
 	err = io_watch(&w->io, &c->io, fd, &seat->share, conn_turn);
 	if (err < 0) {
-		refuse(w, fd, err);
+		refuse(seat, kind, fd, err);
 		free(c);
 		return;
 	}
@@ -473,7 +473,7 @@ void conn_accept(struct worker *w, struct seat *seat, enum listener_kind kind, i
 	if (err < 0)
 		goto fail;
 	conn_identify(c);
-	why = conn_judge(c);
+	why = is_last_descriptor(fd) ? REASON_NO_DESCRIPTORS : conn_judge(c);
 	if (why != REASON_NONE)
 		goto fail;
 	conn_enter(c, CONN_OPEN);

@@ -4,11 +4,13 @@
 
 #include <errno.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
 #define EVENTS_PER_WAIT 256
+#define DESCRIPTORS_KEPT 32 /* some for every thread that may open one at the same time */
 
 uint64_t io_now(void)
 {
@@ -226,6 +228,16 @@ void close_reset(int fd)
 
 	setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
 	close(fd);
+}
+
+/* The kernel gives out the lowest number that is free. Asked each time: prlimit(1) may change
+ * the limit of a running daemon. */
+bool is_last_descriptor(int fd)
+{
+	struct rlimit limit;
+
+	return getrlimit(RLIMIT_NOFILE, &limit) == 0 &&
+	       (rlim_t)fd + DESCRIPTORS_KEPT >= limit.rlim_cur;
 }
 
 void loop_later(struct io_loop *loop, struct later *later, void (*run)(struct later *))

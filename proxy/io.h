@@ -93,6 +93,11 @@ ssize_t io_send(struct io *io, const void *from, size_t len);
 /* close(2) by RST instead of FIN: what is unsent is thrown away. Not while watched. */
 void close_reset(int fd);
 
+/* Is `fd`, that has just been opened, one of the last few that the process may have? They are
+ * kept free: whoever gets one for a connection gives it back at once, so that the next one who
+ * comes can still be accepted, and told. */
+bool is_last_descriptor(int fd);
+
 void loop_later(struct io_loop *loop, struct later *later, void (*run)(struct later *));
 
 uint64_t io_now(void);

@@ -12,6 +12,7 @@
 
 #include "proxy/conn.h"
 #include "proxy/log.h"
+#include "proxy/origdst.h"
 #include "proxy/worker.h"
 
 #define PAUSE_MS 50
@@ -81,16 +82,27 @@ static bool hand_over(struct seat *seat, enum listener_kind kind, int fd)
 	return true;
 }
 
+void listener_refuse(struct seat *seat, enum listener_kind kind, int fd)
+{
+	struct origdst o;
+
+	/* Else the slot would count against its workload until it is swept. */
+	if (origdst_claim(seat->worker, seat->enrolled, kind, fd, &o) == 0)
+		origdst_release(&o);
+	close_reset(fd);
+}
+
 /* Out of descriptors: the reserve takes one who waits and resets it, so that the caller
  * learns at once; the others are tried again by timer. */
-static void refuse_one(struct worker *w, int listener)
+static void refuse_one(struct seat *seat, struct listener *l)
 {
+	struct worker *w = seat->worker;
 	int fd;
 
 	close(w->reserve);
-	fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	fd = accept4(l->io.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	if (fd >= 0)
-		close_reset(fd);
+		listener_refuse(seat, l->kind, fd);
 	w->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
@@ -109,7 +121,7 @@ static void listener_pause(struct seat *seat, struct listener *l, int err)
 		w->complained = uv_now(&w->uv);
 	}
 	if (err == -EMFILE || err == -ENFILE)
-		refuse_one(w, l->io.fd);
+		refuse_one(seat, l);
 	l->paused = true;
 	uv_timer_start(&w->pause, listener_resume_later, PAUSE_MS, 0);
 }

@@ -2,8 +2,8 @@
 /*
  * Accepting: one set of listeners per workload, watched by every worker. A worker that was
  * woken accepts; one that is well above the mean hands the socket to the least loaded.
- * Out of descriptors it pauses and tries again by timer, because those who wait bring no
- * new edge.
+ * Near the end of the descriptors it accepts and refuses (conn.c); where there are none at all
+ * it pauses and tries again by timer, because those who wait bring no new edge.
  */
 #ifndef SHUNT_LISTENER_H
 #define SHUNT_LISTENER_H
@@ -12,6 +12,7 @@
 #include "proxy/io.h"
 
 struct worker;
+struct seat;
 struct enrolled;
 
 struct listener {
@@ -28,6 +29,9 @@ void seat_close(struct worker *w, const struct enrolled *e, enum reason why);
 /* The daemon stops: accepts those who wait, then watches no listener any more, and asks every
  * connection to end. */
 void seats_drain(struct worker *w);
+
+/* Resets a socket that was accepted and is not taken, and gives its slot back. */
+void listener_refuse(struct seat *seat, enum listener_kind kind, int fd);
 
 /* Paused listeners accept again. */
 void listeners_resume(struct worker *w);

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "proxy/addr.h"
+#include "proxy/io.h"
 #include "proxy/log.h"
 
 #ifndef SO_NETNS_COOKIE
@@ -104,6 +105,10 @@ static void pool_fill(struct netns_pool *p, int kind, int *first)
 	while (err == 0 && n < want) {
 		int fd = socket_here(kind == POOL4 ? AF_INET : AF_INET6);
 
+		if (fd >= 0 && is_last_descriptor(fd)) {
+			close(fd);
+			fd = -EMFILE;
+		}
 		if (fd < 0) {
 			err = fd;
 			break;

@@ -34,6 +34,9 @@ static struct endpoint server_at;
 static bool claim_fails;
 static bool dial_fails;
 static unsigned dials_out; /* taken and not given back */
+static struct slot claimed = {.peer = ADDRESS_NOT_LOCAL};
+static unsigned slots_out; /* the same */
+static unsigned claims;
 
 int origdst_claim(struct worker *w, const struct enrolled *e, enum listener_kind kind, int fd,
 		  struct origdst *out)
@@ -44,12 +47,18 @@ int origdst_claim(struct worker *w, const struct enrolled *e, enum listener_kind
 	(void)fd;
 	*out = (struct origdst){.direction = DIRECTION_EGRESS, .dst = server_at};
 	out->client = (struct endpoint){.ip = addr_from_v4(htonl(0x0a000001)), .family = AF_INET};
-	return claim_fails ? -ENOENT : 0;
+	if (claim_fails)
+		return -ENOENT;
+	out->slot = &claimed;
+	slots_out++;
+	claims++;
+	return 0;
 }
 
 void origdst_release(struct origdst *o)
 {
-	(void)o;
+	slots_out -= o->slot != NULL;
+	o->slot = NULL;
 }
 
 int64_t dial_bind(struct worker *w, const struct enrolled *e, int fd, const struct endpoint *client)
@@ -202,7 +211,7 @@ static void box_open(bool http)
 	memset(&worker, 0, sizeof worker);
 	kept_count = 0;
 	claim_fails = dial_fails = false;
-	dials_out = 0;
+	dials_out = slots_out = claims = 0;
 	node = (struct node){.workers = &worker, .worker_count = 1};
 	worker.node = &node;
 	worker.exchanges.size = sizeof(struct exchange);
@@ -239,6 +248,7 @@ static void box_close(void)
 	assert_true(list_empty(&seats[0].conns)); /* nobody outlives both its peers */
 	assert_int_equal(worker.conns, 0);
 	assert_int_equal(dials_out, 0);
+	assert_int_equal(slots_out, 0);
 	deadline_queue_close(&worker.connect_limit);
 	deadline_queue_close(&worker.head_limit);
 	deadline_queue_close(&worker.linger_limit);
@@ -694,15 +704,12 @@ static void a_slow_client_gets_all_of_a_last_answer(void **state)
 	box_close();
 }
 
-/* Those who wait bring no new edge: only the timer can. */
-static void out_of_descriptors_passes_by_itself(void **state)
+/* Three who wait at a listener of `web`, in a box whose worker may run out of descriptors. */
+static void three_wait(int waiting[3])
 {
 	struct sockaddr_in in = {.sin_family = AF_INET};
 	socklen_t len = sizeof in;
-	struct rlimit old, none;
-	int waiting[3];
 
-	(void)state;
 	box_open(true);
 	worker.reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	uv_timer_init(&worker.uv, &worker.pause);
@@ -719,15 +726,10 @@ static void out_of_descriptors_passes_by_itself(void **state)
 		waiting[i] = socket(AF_INET, SOCK_STREAM, 0);
 		assert_int_equal(connect(waiting[i], (struct sockaddr *)&in, len), 0);
 	}
-	getrlimit(RLIMIT_NOFILE, &old);
-	none = (struct rlimit){.rlim_cur = (rlim_t)waiting[2] + 1, .rlim_max = old.rlim_max};
-	setrlimit(RLIMIT_NOFILE, &none);
-	turn(5);
-	setrlimit(RLIMIT_NOFILE, &old);
-	assert_int_equal(worker.conns, 0);
-	for (int i = 0; i < 30 && worker.conns < 2; i++)
-		turn(10);
-	assert_int_equal(worker.conns, 2); /* one was refused, so that it knows */
+}
+
+static void they_leave(const int waiting[3])
+{
 	seat_close(&worker, &web, REASON_SHUTDOWN);
 	turn(1);
 	close(web.listeners[0]);
@@ -736,6 +738,55 @@ static void out_of_descriptors_passes_by_itself(void **state)
 		close(waiting[i]);
 	uv_close((uv_handle_t *)&worker.pause, NULL);
 	box_close();
+}
+
+/* So many descriptors are left while the loop turns. */
+static void turn_with(int left, const int waiting[3])
+{
+	struct rlimit old, few;
+
+	getrlimit(RLIMIT_NOFILE, &old);
+	few = (struct rlimit){.rlim_cur = (rlim_t)(waiting[2] + 1 + left),
+			      .rlim_max = old.rlim_max};
+	setrlimit(RLIMIT_NOFILE, &few);
+	turn(5);
+	setrlimit(RLIMIT_NOFILE, &old);
+}
+
+/* Those who wait bring no new edge: only the timer can. */
+static void out_of_descriptors_passes_by_itself(void **state)
+{
+	int waiting[3];
+
+	(void)state;
+	three_wait(waiting);
+	turn_with(0, waiting);
+	assert_int_equal(worker.conns, 0);
+	assert_int_equal(claims, 1); /* of the one that was refused: its slot is free again */
+	for (int i = 0; i < 30 && worker.conns < 2; i++)
+		turn(10);
+	assert_int_equal(worker.conns, 2); /* one was refused, so that it knows */
+	they_leave(waiting);
+}
+
+/* Another thread may take what one gives up for a moment: so the last are never used up. */
+static void near_the_end_of_the_descriptors_all_are_refused_at_once(void **state)
+{
+	int waiting[3];
+	char byte;
+
+	(void)state;
+	three_wait(waiting);
+	turn_with(20, waiting);
+	assert_int_equal(worker.conns, 0);
+	assert_int_equal(claims, 3);
+	assert_int_equal(kept_count, 3);
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(kept[i].r.reason, REASON_NO_DESCRIPTORS);
+		assert_int_equal(recv(waiting[i], &byte, 1, MSG_DONTWAIT), -1);
+		assert_int_equal(errno, ECONNRESET);
+	}
+	they_leave(waiting);
 }
 
 static void whoever_has_no_destination_is_reset(void **state)
@@ -931,6 +982,7 @@ int main(void)
 		cmocka_unit_test(a_held_head_that_never_ends_has_its_limit_too),
 		cmocka_unit_test(a_slow_client_gets_all_of_a_last_answer),
 		cmocka_unit_test(out_of_descriptors_passes_by_itself),
+		cmocka_unit_test(near_the_end_of_the_descriptors_all_are_refused_at_once),
 		cmocka_unit_test(an_opaque_stream_half_closes_either_way),
 		cmocka_unit_test(a_delay_lands_in_the_clock_of_its_place),
 		cmocka_unit_test(
