@@ -36,6 +36,9 @@
 
 #define SLOTS_DEFAULT (1U << 16) /* a power of two, at most 2^18 */
 #define SLOTS_MAX (1U << 18)
+/* A dial per captured connection, and per one that arrived. The workers share the numbers out
+ * beforehand, but not quite the connections: with as many dials as slots one would run out. */
+#define DIALS(slots) (2 * (slots))
 #define WORKLOADS_MAX 16384U
 #define LISTENERS_PER_WORKLOAD 16U /* kinds, see enum listener_kind */
 #define ADDRESSES_MAX 65536U

@@ -368,7 +368,7 @@ static __always_inline const struct endpoint *slot_shown(const struct globals *g
 static __always_inline const struct endpoint *dial_shown(const struct globals *g, __u64 netns,
 							 __u32 addr, __u16 port)
 {
-	__u32 i = bpf_ntohl(addr) & g->slot_mask;
+	__u32 i = bpf_ntohl(addr) & (DIALS(g->slot_mask + 1) - 1);
 	const struct dial *d = bpf_map_lookup_elem(&dials, &i);
 
 	if (d == NULL || !d->used || d->sport != port || d->netns != netns)

@@ -251,8 +251,10 @@ static int map_prepare(struct loader *l, struct bpf_map *map)
 	char path[PATH_LEN];
 	int err = pin_path(l, path, "", name);
 
-	if (err == 0 && (strcmp(name, "slots") == 0 || strcmp(name, "dials") == 0))
+	if (err == 0 && strcmp(name, "slots") == 0)
 		err = bpf_map__set_max_entries(map, l->slot_count);
+	if (err == 0 && strcmp(name, "dials") == 0)
+		err = bpf_map__set_max_entries(map, DIALS(l->slot_count));
 	if (err == 0)
 		err = bpf_map__set_pin_path(map, path);
 	return err < 0 ? fail(l, err, "map %s", name) : map_check_pinned(l, map);
@@ -343,7 +345,7 @@ static int maps_share(struct loader *l)
 	l->slots = map_share(l, l->connect->maps.slots, l->slot_count * sizeof(struct slot));
 	if (l->slots == NULL)
 		return -ENOMEM;
-	l->dials = map_share(l, l->connect->maps.dials, l->slot_count * sizeof(struct dial));
+	l->dials = map_share(l, l->connect->maps.dials, DIALS(l->slot_count) * sizeof(struct dial));
 	if (l->dials == NULL)
 		return -ENOMEM;
 	l->workloads = map_share(l, l->connect->maps.workloads, WORKLOADS_SIZE);
@@ -556,7 +558,7 @@ void loader_close(struct loader *l)
 	if (l->slots != NULL)
 		munmap(l->slots, l->slot_count * sizeof(struct slot));
 	if (l->dials != NULL)
-		munmap(l->dials, l->slot_count * sizeof(struct dial));
+		munmap(l->dials, DIALS(l->slot_count) * sizeof(struct dial));
 	if (l->workloads != NULL)
 		munmap(l->workloads, WORKLOADS_SIZE);
 	if (l->globals != NULL)
@@ -1213,7 +1215,7 @@ struct slot *loader_slots(struct loader *l, uint32_t *count)
 
 struct dial *loader_dials(struct loader *l, uint32_t *count)
 {
-	*count = l->slot_count;
+	*count = DIALS(l->slot_count);
 	return l->dials;
 }
 

@@ -38,6 +38,8 @@
 	X(31, CONNECT_TIMEOUT, "connect_timeout", "UF,URX",                                        \
 	  "the destination did not accept in time")                                                \
 	X(32, CONNECT_FAILED, "connect_failed", "UF", "the destination could not be dialled")      \
+	X(57, DIALS_FULL, "dials_full", "OM",                                                      \
+	  "no address that the destination could be dialled from is free")                         \
 	X(33, UPSTREAM_CLOSED, "upstream_closed", "UC",                                            \
 	  "the destination closed before its response was whole")                                  \
 	X(34, UPSTREAM_PROTOCOL, "upstream_protocol", "UPE",                                       \

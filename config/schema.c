@@ -11,7 +11,7 @@ static const struct schema_option options[] = {
 	{"workers", OPTION_NUMBER, "threads", "0", "Worker threads. 0 is one for each processor.",
 	 0, 1024, AT(workers)},
 	{"slots", OPTION_POWER_OF_TWO, "connections", "65536",
-	 "How many captured connections may wait for the daemon at one time. A power of two.",
+	 "How many captured connections may be open at one time. A power of two.",
 	 1U << 8, SLOTS_MAX, AT(slots)},
 	{"slotsPerWorkload", OPTION_NUMBER, "connections", "0",
 	 "How many of the slots one workload may take. 0 is a quarter of them.", 0, SLOTS_MAX,

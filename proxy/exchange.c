@@ -214,6 +214,7 @@ static unsigned status_of(enum reason why)
 		return 504;
 	case REASON_CONNECT_REFUSED:
 	case REASON_CONNECT_FAILED:
+	case REASON_DIALS_FULL:
 	case REASON_NO_MEMORY:
 	case REASON_NO_DESCRIPTORS:
 	case REASON_INTERNAL:

@@ -113,6 +113,14 @@ static void doubt_registry(const struct upstream *u, int err)
 		atomic_store_explicit(seat->enrolled->refused, true, memory_order_relaxed);
 }
 
+static enum reason reason_of_dial(const struct worker *w, int err)
+{
+	if (err == -EADDRNOTAVAIL)
+		return REASON_DIALS_FULL;
+	log_warnx("worker %u: dial: %s", w->index, strerror(-err));
+	return REASON_INTERNAL;
+}
+
 static void upstream_connect(struct upstream *u, int fd)
 {
 	struct conn *c = u->conn;
@@ -130,8 +138,7 @@ static void upstream_connect(struct upstream *u, int fd)
 	if (seat != NULL) {
 		u->dial = dial_bind(c->worker, seat->enrolled, fd, &c->origdst.client);
 		if (u->dial < 0) {
-			log_warnx("worker %u: dial: %s", c->worker->index, strerror((int)-u->dial));
-			upstream_fail(u, REASON_INTERNAL);
+			upstream_fail(u, reason_of_dial(c->worker, (int)u->dial));
 			return;
 		}
 	}

@@ -60,7 +60,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, SLOTS_DEFAULT); /* the loader sets it */
+	__uint(max_entries, DIALS(SLOTS_DEFAULT)); /* the loader sets it */
 	__type(key, __u32);
 	__type(value, struct dial);
 } dials SEC(".maps");

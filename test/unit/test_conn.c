@@ -623,7 +623,7 @@ static void a_dial_that_fails_at_once_leaves_nothing_to_write_to(void **state)
 	for (int i = 0; i < 400 && recv(client, block, sizeof block, 0) != 0; i++)
 		turn(1);
 	assert_int_equal(newest(RECORD_REQUEST)->status, 503);
-	assert_int_equal(newest(RECORD_REQUEST)->reason, REASON_INTERNAL);
+	assert_int_equal(newest(RECORD_REQUEST)->reason, REASON_DIALS_FULL);
 	box_close();
 }
 
