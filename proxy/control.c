@@ -415,9 +415,10 @@ int control_reload(struct control *c, struct findings *findings)
 	int err;
 
 	*findings = (struct findings){0};
-	if (c->draining) { /* who were enrolled now would have no listeners */
-		log_warnx("reload: the daemon is stopping");
-		return -ECANCELED;
+	if (c->draining) { /* whoever was enrolled now would be captured, and cut */
+		log_warnx("reload: the daemon is stopping, revision %llu stays",
+			  (unsigned long long)c->revision);
+		return -ESHUTDOWN;
 	}
 	err = documents_read(c, &config, &kept);
 	if (err == 0)

@@ -75,7 +75,7 @@ void control_run(struct control *c); /* until SIGTERM, SIGINT or `shunt detach` 
 void control_stop(struct control *c);
 
 /* Builds from the documents again. `findings` is the caller's to free. Applied when the
- * result is 0; -EINVAL leaves everything as it was. */
+ * result is 0; -EINVAL leaves everything as it was, as does -ESHUTDOWN: the daemon stops. */
 __attribute__((warn_unused_result)) int control_reload(struct control *c,
 						       struct findings *findings);
 

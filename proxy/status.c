@@ -444,7 +444,8 @@ static unsigned post_reload(void *arg, const char *query, struct text *body)
 	status_findings(&o, &findings);
 	if (err < 0 && findings.errors == 0) {
 		text_add(body, ",\"error\":");
-		text_add_json_string(body, strerror(-err));
+		text_add_json_string(body,
+				     err == -ESHUTDOWN ? "the daemon is stopping" : strerror(-err));
 	}
 	text_add(body, "}\n");
 	findings_free(&findings);

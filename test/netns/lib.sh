@@ -264,6 +264,16 @@ wait_record() {
 	return 1
 }
 
+# wait_until COMMAND...: until it succeeds, within some ten seconds.
+wait_until() {
+	local tries=$((200 * FACTOR))
+	until "$@"; do
+		tries=$((tries - 1))
+		[ $tries -gt 0 ] || return 1
+		sleep 0.05
+	done
+}
+
 # ---- results ----
 
 PASSED=0
