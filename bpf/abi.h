@@ -92,6 +92,7 @@ enum {
 	WORKLOAD_EGRESS = 1, /* its connect() is judged */
 	WORKLOAD_INGRESS = 2, /* what arrives for it is judged */
 	WORKLOAD_AWAY_ALLOW = 4, /* onUnavailable: allow */
+	WORKLOAD_STOPPING = 8, /* its daemon takes on what is under way, and nothing new */
 };
 
 /* Where a workload is: a place, one number for both kinds. Map `places`: place -> index. */

@@ -109,12 +109,16 @@ static __always_inline enum reason capture(struct bpf_sock_addr *ctx, const stru
 }
 
 /* The daemon lives as long as its listener is in its place: the socket leaves the map when
- * its last descriptor is closed, and the very next connect() knows. */
+ * its last descriptor is closed, and the very next connect() knows. One that stops says so
+ * while its listeners are there: the SYN of a connect() before this one is still on its way. */
 static __always_inline bool daemon_listens(const struct workload *w, enum listener_kind kind)
 {
 	__u32 key = w->index * LISTENERS_PER_WORKLOAD + kind;
-	struct bpf_sock *sk = bpf_map_lookup_elem(&listeners, &key);
+	struct bpf_sock *sk;
 
+	if (w->flags & WORKLOAD_STOPPING)
+		return false;
+	sk = bpf_map_lookup_elem(&listeners, &key);
 	if (sk == NULL)
 		return false;
 	bpf_sk_release(sk);

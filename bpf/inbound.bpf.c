@@ -192,7 +192,10 @@ static __always_inline int ingress(struct bpf_sk_lookup *ctx, struct arrival *a,
 		return drop(a, w, REASON_POLICY_L4);
 	if (nobody_listens(a->globals, w, a->netns, a->dst.ip, a->dst.port))
 		return SK_PASS; /* the kernel answers RST, as it would without us */
-	reason = give(ctx, w, ctx->family == AF_INET ? LISTENER_INGRESS4 : LISTENER_INGRESS6);
+	reason = REASON_DAEMON_AWAY;
+	if (!(w->flags & WORKLOAD_STOPPING))
+		reason = give(ctx, w,
+			      ctx->family == AF_INET ? LISTENER_INGRESS4 : LISTENER_INGRESS6);
 	if (reason == REASON_DAEMON_AWAY && (w->flags & WORKLOAD_AWAY_ALLOW)) {
 		count_reason(REASON_AWAY_ALLOWED);
 		return SK_PASS;

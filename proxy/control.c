@@ -24,6 +24,7 @@
 
 #define TEND_MS 500
 #define DRAIN_MS 50
+#define DRAIN_LEAST_MS 100 /* for handshakes that are under way */
 #define SWEEP_TICKS 2
 #define RETRY_TICKS 10 /* of what failed before */
 #define HOST_ADDRESSES_MAX 256
@@ -509,9 +510,9 @@ static uint64_t connections(const struct control *c)
 static void drain_tick(uv_timer_t *timer)
 {
 	struct control *c = container_of(timer, struct control, drain);
-	uint64_t open = connections(c);
+	uint64_t open = connections(c), now = io_now();
 
-	if (open > 0 && io_now() < c->drain_until)
+	if (now < c->drain_until && (open > 0 || slots_expected(&c->node, now) > 0))
 		return;
 	if (open > 0)
 		log_warnx("%llu connections were still open after drainTimeout: they are reset",
@@ -519,8 +520,8 @@ static void drain_tick(uv_timer_t *timer)
 	uv_stop(&c->loop);
 }
 
-/* New connections meet what onUnavailable says; those that wait are accepted, and all are
- * asked to end: idle ones at once, others with their answer. */
+/* New connections meet what onUnavailable says; those that wait or are under way are accepted,
+ * and all are asked to end: idle ones at once, others with their answer. */
 static void drain_begin(struct control *c)
 {
 	c->draining = true;
@@ -534,7 +535,7 @@ static void drain_begin(struct control *c)
 			 (unsigned long long)connections(c),
 			 c->snapshot.options.drain_timeout / 1000);
 	notify_stopping();
-	if (uv_timer_start(&c->drain, drain_tick, 0, DRAIN_MS) < 0)
+	if (uv_timer_start(&c->drain, drain_tick, DRAIN_LEAST_MS, DRAIN_MS) < 0)
 		uv_stop(&c->loop);
 }
 

@@ -699,16 +699,12 @@ static void seats_drain_call(struct worker *w, void *arg)
 
 void enroll_drain(struct enrollment *e, struct loader *l, struct node *node)
 {
+	/* The listeners stay until the end: a connect() that was captured a moment ago has its SYN
+	 * still to send, an arrival its handshake to end. */
 	for (const struct member *m = e->by_key; m != NULL; m = m->hh.next)
-		for (int kind = 0; kind < LISTENER_KINDS; kind++)
-			loader_listener_remove(l, m->enrolled.index, (enum listener_kind)kind);
+		__atomic_fetch_or(&loader_workload(l, m->enrolled.index)->flags, WORKLOAD_STOPPING,
+				  __ATOMIC_SEQ_CST);
 	workers_call(node, seats_drain_call, NULL);
-	for (struct member *m = e->by_key; m != NULL; m = m->hh.next)
-		for (int kind = 0; kind < LISTENER_KINDS; kind++) {
-			if (m->enrolled.listeners[kind] >= 0)
-				close(m->enrolled.listeners[kind]);
-			m->enrolled.listeners[kind] = -1;
-		}
 }
 
 void enroll_close(struct enrollment *e, struct loader *l, struct node *node, bool detach)

@@ -80,8 +80,8 @@ bool enroll_is_stale(struct enrollment *e, bool retry);
  * `retry`, also those whose last walk failed. */
 void enroll_walk(struct enrollment *e, struct loader *l, bool retry);
 
-/* The daemon stops: the kernel gives us nothing more, workers accept who waits and let their
- * connections end. */
+/* The daemon stops: the kernel captures nothing more; workers accept who waits and who is under
+ * way, and let their connections end. */
 void enroll_drain(struct enrollment *e, struct loader *l, struct node *node);
 
 /* Everything, at the end. With `detach`, routes and kernel state too. */

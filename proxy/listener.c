@@ -208,6 +208,7 @@ void seat_close(struct worker *w, const struct enrolled *e, enum reason why)
 	loop_later(&w->io, &seat->later, seat_free);
 }
 
+/* Those who wait in the queue; those whose handshake is under way come by event. */
 static void listener_drain(struct seat *seat, struct listener *l)
 {
 	int fd;
@@ -218,7 +219,6 @@ static void listener_drain(struct seat *seat, struct listener *l)
 	       errno == EINTR || errno == ECONNABORTED)
 		if (fd >= 0)
 			conn_accept(seat->worker, seat, l->kind, fd);
-	io_unwatch(&l->io);
 }
 
 void seats_drain(struct worker *w)

@@ -26,8 +26,8 @@ struct listener {
 __attribute__((warn_unused_result)) int seat_open(struct worker *w, const struct enrolled *e);
 void seat_close(struct worker *w, const struct enrolled *e, enum reason why);
 
-/* The daemon stops: accepts those who wait, then watches no listener any more, and asks every
- * connection to end. */
+/* The daemon stops: accepts those who wait, and asks every connection to end, also those that
+ * are still to be accepted. */
 void seats_drain(struct worker *w);
 
 /* Resets a socket that was accepted and is not taken, and gives its slot back. */

@@ -165,6 +165,23 @@ unsigned slots_sweep(struct node *node, uint64_t now)
 	return swept;
 }
 
+#define SLOT_EXPECTED UINT64_C(2000000000) /* ns: a SYN that was lost is sent again after one s */
+
+unsigned slots_expected(const struct node *node, uint64_t now)
+{
+	unsigned expected = 0;
+
+	for (uint32_t i = 0; i < node->slot_count; i++) {
+		const struct slot *s = &node->slots[i];
+		uint64_t stamp = __atomic_load_n(&s->stamp, __ATOMIC_ACQUIRE);
+
+		/* Without a stamp it is being written. */
+		expected += __atomic_load_n(&s->used, __ATOMIC_ACQUIRE) == SLOT_WRITTEN &&
+			    (stamp == 0 || now < stamp + SLOT_EXPECTED);
+	}
+	return expected;
+}
+
 static void dial_address(uint32_t number, bool v4, struct endpoint *e)
 {
 	uint32_t low = htonl(DIAL_NET4 | number);

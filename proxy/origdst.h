@@ -38,6 +38,10 @@ void slot_free(struct node *node, struct slot *s);
  * so. Whoever comes later than that finds his slot gone and is reset. */
 unsigned slots_sweep(struct node *node, uint64_t now);
 
+/* How many connections were captured and have not come to us yet; those of more than two seconds
+ * ago are not counted: they may never come. */
+unsigned slots_expected(const struct node *node, uint64_t now);
+
 /* Takes a dial number, binds `fd` to its address and records who is to be seen there; the
  * record is complete before the caller's connect(). Returns the number or -errno. */
 __attribute__((warn_unused_result)) int64_t dial_bind(struct worker *w, const struct enrolled *e,

@@ -7,6 +7,12 @@ config() { # DRAIN-TIMEOUT deny|allow
 	OPTIONS="drainTimeout: $1
 onUnavailable: $2
 workers: 2" config_write <test/netns/policy.yaml
+	cat >"$TMP/config/conf.d/30-remote.yaml" <<-DOC
+	apiVersion: shunt.dev/v1
+	kind: Workload
+	metadata: {name: remote, namespace: shop}
+	spec: {labels: {app: frontend}, addresses: [10.78.0.99]}
+	DOC
 }
 
 # A server behind nginx that answers when it is told to: `hold` owes its head, `stream` its body
@@ -101,6 +107,43 @@ for s in all:
     except OSError as e: ends[type(e).__name__] += 1
 print(*("%dx %s" % (n, e) for e, n in ends.items()), flush=True)
 PY
+# busy.py N: N clients that ask all the while, until killed, up to 20 times on a connection (each
+# third of them once); each answer must be whole. `raced`: a kept connection ended before a byte
+# of the answer, and the request, asked again on a new one, was answered.
+cat >"$TMP/busy.py" <<'PY'
+import collections, http.client, signal, sys, threading
+ends = collections.Counter(); lock = threading.Lock(); stop = False
+def end(*_):
+    global stop
+    stop = True
+signal.signal(signal.SIGTERM, end)
+def ask(c, i):
+    c.request("GET", "/public/%d" % i)
+    r = c.getresponse(); body = r.read()
+    return "ok" if r.status == 200 and body == b"api /public/%d\n" % i else "wrong"
+def client(most):
+    c = http.client.HTTPConnection("10.78.0.12", 80, timeout=30)
+    i = 0
+    while not stop:
+        i += 1
+        if i % most == 0: c.close()
+        kept = c.sock is not None
+        try:
+            how = ask(c, i)
+        except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError) as e:
+            c.close()
+            how = "failed:" + type(e).__name__
+            if kept:
+                try: how = "raced" if ask(c, i) == "ok" else "wrong"
+                except Exception as e: c.close(); how = "again:" + type(e).__name__
+        except Exception as e:
+            c.close(); how = "failed:" + type(e).__name__
+        with lock: ends[how] += 1
+threads = [threading.Thread(target=client, args=(20 if n % 3 else 1,)) for n in range(int(sys.argv[1]))]
+for t in threads: t.start()
+for t in threads: t.join()
+print(*("%s=%d" % e for e in sorted(ends.items())), flush=True)
+PY
 # echo-client.py: what comes back of each line of its standard input, and how it ended.
 cat >"$TMP/echo-client.py" <<'PY'
 import select, socket, sys
@@ -119,16 +162,17 @@ while True:
 PY
 log_says() { grep -qE -- "$1" "$TMP/shuntd.log"; }
 ready() { in_ns node curl -s -m 5 -o /dev/null -w '%{http_code}' http://127.0.0.1:15021/healthz/ready; }
-# client OUTPUT COMMAND...: in the background, in frontend; its pid is in $CLIENT.
+# client OUTPUT COMMAND...: in the background, in $FROM or frontend; its pid is in $CLIENT.
 client() {
 	local output=$1
 	shift
-	nsenter --net="/run/netns/$BOX-frontend" "$@" <&0 >"$TMP/$output" 2>&1 &
+	nsenter --net="/run/netns/$BOX-${FROM:-frontend}" "$@" <&0 >"$TMP/$output" 2>&1 &
 	CLIENT=$!
 	PIDS+=("$CLIENT")
 }
 # held NAME: asks for it, and returns when the server is at it; `go` lets it go on.
 held() {
+	rm -f "$TMP/$1.body" "$TMP/$1.head"
 	client "$1" curl -s -m $((60 * FACTOR)) -D "$TMP/$1.head" -o "$TMP/$1.body" "http://10.78.0.12/public/$1"
 	if [ "$1" = hold ]; then
 		wait_until in_ns api sh -c 'ss -Htn state established "dport = :9000" | grep -q .'
@@ -139,7 +183,7 @@ held() {
 # opaque_open: an opaque connection, once it has echoed; opaque_echo WORD: does it go on?
 opaque_open() {
 	proxy_7000
-	rm -f "$TMP/say"
+	rm -f "$TMP/say" "$TMP/heard"
 	mkfifo "$TMP/say"
 	exec 7<>"$TMP/say"
 	client heard python3 "$TMP/echo-client.py" <&7
@@ -147,7 +191,7 @@ opaque_open() {
 }
 opaque_echo() {
 	echo "$1" >&7
-	wait_until grep -qx "$1" "$TMP/heard"
+	wait_until grep -sqx "$1" "$TMP/heard"
 }
 daemon_is_gone() { ! kill -0 "$DAEMON" 2>/dev/null; }
 daemon_ended() { # SENTENCE: it ends by itself, with 0
@@ -220,6 +264,26 @@ wait "$CLIENT"
 same "those who waited to be accepted when it was told to stop are served" "40x HTTP/1.1 200 OK" "$(tail -n 1 "$TMP/queue")"
 daemon_ended "... then it ends"
 
+# A SYN that stands behind other packets of a slow lo: its connect() was captured before.
+slow="a connection whose SYN is on its way when it is told to stop is served"
+again 30s deny
+if in_ns frontend tc qdisc add dev lo root tbf rate 16kbit burst 2000 latency 60s 2>/dev/null; then
+	in_ns frontend python3 -c '
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(("127.0.0.1", 0))
+for _ in range(3): s.sendto(b"x" * 1200, s.getsockname())'
+	client way curl -s -m $((30 * FACTOR)) -o /dev/null -w '%{http_code}' http://10.78.0.12/public/way
+	wait_until in_ns frontend sh -c 'ss -Htn state syn-sent | grep -q 15001'
+	kill -TERM "$DAEMON"
+	wait "$CLIENT"
+	in_ns frontend tc qdisc del dev lo root
+	same "$slow" 200 "$(cat "$TMP/way")"
+else
+	skip "$slow" "this kernel has no token bucket filter"
+	kill -TERM "$DAEMON"
+fi
+daemon_ended "... then it ends"
+
 # ---- the limit ----
 again 1s allow
 opaque_open
@@ -263,4 +327,25 @@ daemon_ended "... it ends"
 same "... no pin is left" "" "$(find "$BPFFS/shunt" -mindepth 1 2>/dev/null)"
 same "... traffic is direct" 200 "$(curl_from intruder http://10.78.0.12/private)"
 
+# ---- under load ----
+again 30s allow
+client busy python3 "$TMP/busy.py" 9
+local=$CLIENT
+FROM=outside client busy-remote python3 "$TMP/busy.py" 9
+remote=$CLIENT
+for round in 1 2 3 4 5 6; do
+	sleep 0.4
+	kill -TERM "$DAEMON"
+	daemon_ended "stopped under load ($round)"
+	sleep 0.1
+	again 30s allow
+done
+kill "$local" "$remote"
+wait "$local" "$remote"
+for busy in busy busy-remote; do
+	holds "nine clients ask all the while ($busy: $(cat "$TMP/$busy"))" grep -q 'ok=[0-9][0-9][0-9]' "$TMP/$busy"
+	same "... who asks again when a kept connection ends sees no failure" "" \
+		"$(grep -oE '(failed|again|wrong)[^ ]*|Traceback' "$TMP/$busy")"
+done
+same "... and the last daemon serves" 403 "$(curl_from frontend http://10.78.0.12/private)"
 finish
