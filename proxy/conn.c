@@ -333,6 +333,15 @@ static void conn_read(struct conn *c)
 	}
 }
 
+/* The daemon stops, and this one is between two requests, with nothing left to read. One that
+ * never asked anything has just been accepted: it may. */
+static bool conn_is_to_end(struct conn *c)
+{
+	return c->worker->draining && c->state == CONN_OPEN && c->bytes_in > 0 &&
+	       !(c->io.ready & IO_READ) && list_empty(&c->exchanges) &&
+	       !c->ops->partial(c->codec) && conn_backlog(c) == 0;
+}
+
 static void conn_turn(struct io *io)
 {
 	struct conn *c = container_of(io, struct conn, io);
@@ -356,6 +365,8 @@ static void conn_turn(struct io *io)
 	conn_flush(c);
 	if ((io->ready & IO_READ) && conn_wants(c))
 		io_again(io);
+	if (conn_is_to_end(c))
+		conn_linger(c, REASON_SHUTDOWN);
 	conn_settle(c);
 }
 
@@ -421,11 +432,8 @@ void conn_drain(struct conn *c)
 	if (c->state != CONN_OPEN || c->ops == &codec_opaque)
 		return;
 	c->ops->last(c->codec);
-	conn_turn(&c->io); /* what has come already is still served */
-	/* One that never asked anything has just been accepted: it may. */
-	if (c->state == CONN_OPEN && list_empty(&c->exchanges) && c->bytes_in > 0 &&
-	    !c->ops->partial(c->codec) && conn_backlog(c) == 0)
-		conn_linger(c, REASON_SHUTDOWN);
+	c->io.ready |= IO_READ; /* what has come is still served, told of or not */
+	conn_wake(c);
 }
 
 static void set_nodelay(int fd)

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -32,6 +33,8 @@ static struct kept kept[RECORDS_MAX];
 static unsigned kept_count;
 static struct endpoint server_at;
 static bool claim_fails;
+static struct slot *claimed; /* that it gives out, or NULL */
+static bool api_on_host; /* its address is the host's */
 static bool dial_fails;
 static unsigned dials_out; /* taken and not given back */
 static struct slot claimed = {.peer = ADDRESS_NOT_LOCAL};
@@ -45,7 +48,7 @@ int origdst_claim(struct worker *w, const struct enrolled *e, enum listener_kind
 	(void)e;
 	(void)kind;
 	(void)fd;
-	*out = (struct origdst){.direction = DIRECTION_EGRESS, .dst = server_at};
+	*out = (struct origdst){.direction = DIRECTION_EGRESS, .dst = server_at, .slot = claimed};
 	out->client = (struct endpoint){.ip = addr_from_v4(htonl(0x0a000001)), .family = AF_INET};
 	if (claim_fails)
 		return -ENOENT;
@@ -195,10 +198,16 @@ static void make_view(void)
 		const struct fleet_workload *w = &f->workloads[i];
 		bool is_api = strcmp(w->name, "api") == 0;
 		struct card *card = card_new(w);
+		int err;
 
 		assert_int_equal(
 			directory_add_local(d, is_api, w->identity, &w->addresses[0], card), 0);
-		assert_int_equal(directory_add(d, &w->addresses[0], w->identity, is_api, card), 0);
+		if (is_api && api_on_host)
+			err = directory_add(d, &w->addresses[0], IDENTITY_HOST, DIRECTORY_NOT_LOCAL,
+					    NULL);
+		else
+			err = directory_add(d, &w->addresses[0], w->identity, is_api, card);
+		assert_int_equal(err, 0);
 		card_unref(card);
 		seat_init(&seats[is_api], is_api ? &api : &web, is_api);
 	}
@@ -266,7 +275,7 @@ static void connect_client(void)
 	struct sockaddr_in in = {.sin_family = AF_INET};
 	socklen_t len = sizeof in;
 	int door = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	int fd;
+	int fd, on = 1;
 
 	in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	assert_int_equal(bind(door, (struct sockaddr *)&in, sizeof in), 0);
@@ -275,6 +284,7 @@ static void connect_client(void)
 	client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	assert_int_equal(connect(client, (struct sockaddr *)&in, len), 0);
 	assert_int_equal(fcntl(client, F_SETFL, O_NONBLOCK), 0);
+	setsockopt(client, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* a piece is sent at once */
 	fd = accept4(door, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	assert_true(fd >= 0);
 	close(door);
@@ -826,6 +836,278 @@ static void an_opaque_stream_half_closes_either_way(void **state)
 	}
 }
 
+/* ---- the daemon stops ---- */
+
+static struct conn *the_conn(void)
+{
+	return container_of(seats[0].conns.next, struct conn, link);
+}
+
+static void serve_one(const char *path)
+{
+	char request[128];
+
+	snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: h\r\n\r\n", path);
+	say(client, request);
+	if (server < 0)
+		accept_upstream();
+	heard(server);
+	say(server, OK2);
+	assert_starts(heard(client), "HTTP/1.1 200 OK\r\n");
+}
+
+static void an_idle_connection_ends_by_a_fin_when_the_daemon_stops(void **state)
+{
+	(void)state;
+	box_open(true);
+	connect_client();
+	serve_one("/ok");
+	seats_drain(&worker);
+	assert_string_equal(heard(client), "FIN");
+	assert_string_equal(heard(server), "FIN");
+	close(client);
+	client = -1;
+	turn(5);
+	assert_true(list_empty(&seats[0].conns));
+	assert_int_equal(newest(RECORD_CONNECTION)->reason, REASON_SHUTDOWN);
+	box_close();
+}
+
+static void an_idle_connection_that_was_closed_meanwhile_ends_too(void **state)
+{
+	(void)state;
+	box_open(true);
+	connect_client();
+	serve_one("/ok");
+	close(client); /* not told yet */
+	client = -1;
+	seats_drain(&worker);
+	turn(5);
+	assert_true(list_empty(&seats[0].conns));
+	assert_int_equal(newest(RECORD_CONNECTION)->reason, REASON_CLOSED_BY_SOURCE);
+	box_close();
+}
+
+/* `head`: the head of the answer has been passed on before. */
+static void drain_inside_a_request(bool head)
+{
+	const char *all;
+
+	box_open(true);
+	connect_client();
+	say(client, GET("/ok1") GET("/ok2"));
+	accept_upstream();
+	assert_starts(heard(server), "GET /ok1 ");
+	if (head) {
+		say(server, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab");
+		assert_non_null(strstr(heard(client), "\r\n\r\nab"));
+	}
+	seats_drain(&worker);
+	turn(5);
+	assert_false(list_empty(&seats[0].conns));
+	say(server, head ? "cd" : "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nabcd");
+	all = heard(client);
+	if (head) {
+		assert_string_equal(all, "cd");
+	} else {
+		assert_non_null(strstr(all, "\r\nConnection: close\r\n"));
+		assert_non_null(strstr(all, "\r\n\r\nabcd"));
+	}
+	assert_string_equal(heard(client), "FIN");
+	assert_string_equal(heard(server), "FIN"); /* nobody asks for the second */
+	assert_int_equal(newest(RECORD_REQUEST)->response_body_bytes, 4);
+	assert_string_equal(kept[0].path, "/ok1");
+	box_close();
+}
+
+static void a_request_has_its_whole_answer_when_the_daemon_stops(void **state)
+{
+	(void)state;
+	drain_inside_a_request(false);
+	drain_inside_a_request(true);
+}
+
+static void a_head_that_has_begun_is_served_when_the_daemon_stops(void **state)
+{
+	(void)state;
+	box_open(true);
+	connect_client();
+	serve_one("/ok");
+	say(client, "GET /ok2 HTTP/1.1\r\nHo");
+	seats_drain(&worker);
+	assert_string_equal(heard(client), "");
+	say(client, "st: h\r\n\r\n");
+	assert_starts(heard(server), "GET /ok2 ");
+	say(server, OK2);
+	assert_non_null(strstr(heard(client), "\r\nConnection: close\r\n"));
+	assert_string_equal(heard(client), "FIN");
+	box_close();
+}
+
+static void who_was_just_accepted_is_served_once_when_the_daemon_stops(void **state)
+{
+	(void)state;
+	for (int before = 0; before < 2; before++) {
+		box_open(true);
+		if (before)
+			connect_client();
+		seats_drain(&worker);
+		if (!before)
+			connect_client(); /* handed over by another worker, say */
+		assert_string_equal(heard(client), "");
+		say(client, GET("/ok") GET("/ok2"));
+		accept_upstream();
+		assert_starts(heard(server), "GET /ok ");
+		say(server, OK2);
+		assert_non_null(strstr(heard(client), "\r\nConnection: close\r\n"));
+		assert_string_equal(heard(client), "FIN");
+		assert_string_equal(heard(server), "FIN");
+		box_close();
+	}
+}
+
+/* In the socket's buffer, and no edge of it was told; or there is nothing left of the share. */
+static void what_came_before_the_daemon_stops_is_served(void **state)
+{
+	(void)state;
+	for (int spent = 0; spent < 2; spent++) {
+		box_open(true);
+		connect_client();
+		serve_one("/ok");
+		assert_int_equal(send(client, GET("/ok2"), strlen(GET("/ok2")), MSG_NOSIGNAL),
+				 strlen(GET("/ok2")));
+		seats_drain(&worker);
+		if (spent)
+			seats[0].share.deficit = 1 - IO_QUANTUM;
+		io_loop_round(&worker.io); /* the wait before it had no room for this edge */
+		assert_starts(heard(server), "GET /ok2 ");
+		say(server, OK2);
+		assert_non_null(strstr(heard(client), "\r\nConnection: close\r\n"));
+		assert_string_equal(heard(client), "FIN");
+		box_close();
+	}
+}
+
+static void an_opaque_stream_goes_on_while_the_daemon_stops(void **state)
+{
+	(void)state;
+	box_open(false);
+	connect_client();
+	accept_upstream();
+	say(client, "a");
+	assert_string_equal(heard(server), "a");
+	seats_drain(&worker);
+	assert_string_equal(heard(client), "");
+	say(server, "b");
+	assert_string_equal(heard(client), "b");
+	say(client, "c");
+	assert_string_equal(heard(server), "c");
+	shutdown(client, SHUT_WR);
+	assert_string_equal(heard(server), "FIN");
+	say(server, "d");
+	assert_string_equal(heard(client), "d");
+	box_close();
+}
+
+static void every_connection_of_every_seat_is_asked_to_end(void **state)
+{
+	int clients[20], idle = 0;
+
+	(void)state;
+	box_open(true);
+	for (int i = 0; i < 20; i++) {
+		connect_client();
+		serve_one("/ok");
+		clients[i] = client;
+		close(server);
+		server = -1; /* the other leg's end begins to end it by itself */
+	}
+	client = -1;
+	seats_drain(&worker);
+	seats_drain(&worker); /* twice is harmless */
+	turn(5);
+	for (int i = 0; i < 20; i++) {
+		idle += strcmp(heard(clients[i]), "FIN") == 0;
+		close(clients[i]);
+	}
+	assert_int_equal(idle, 20);
+	box_close();
+}
+
+static void those_who_wait_are_accepted_when_the_daemon_stops(void **state)
+{
+	struct sockaddr_in in = {.sin_family = AF_INET};
+	socklen_t len = sizeof in;
+	int waiting[3];
+
+	(void)state;
+	box_open(true);
+	worker.seats[0] = NULL;
+	for (int kind = 0; kind < LISTENER_KINDS; kind++)
+		web.listeners[kind] = -1;
+	web.listeners[0] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+	in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	assert_int_equal(bind(web.listeners[0], (struct sockaddr *)&in, sizeof in), 0);
+	assert_int_equal(listen(web.listeners[0], 8), 0);
+	assert_int_equal(getsockname(web.listeners[0], (struct sockaddr *)&in, &len), 0);
+	assert_int_equal(seat_open(&worker, &web), 0);
+	for (int i = 0; i < 3; i++) {
+		waiting[i] = socket(AF_INET, SOCK_STREAM, 0);
+		assert_int_equal(connect(waiting[i], (struct sockaddr *)&in, len), 0);
+	}
+	seats_drain(&worker);
+	assert_int_equal(worker.conns, 3);
+	close(web.listeners[0]);
+	fcntl(waiting[1], F_SETFL, O_NONBLOCK);
+	say(waiting[1], GET("/ok"));
+	accept_upstream();
+	heard(server);
+	say(server, OK2);
+	assert_non_null(strstr(heard(waiting[1]), "\r\nConnection: close\r\n"));
+	assert_string_equal(heard(waiting[1]), "FIN");
+	seat_close(&worker, &web, REASON_SHUTDOWN);
+	assert_int_equal(worker.conns, 0);
+	for (int i = 0; i < 3; i++)
+		close(waiting[i]);
+	turn(1);
+	box_close();
+}
+
+/* ---- who is the destination ---- */
+
+/* The index that connect() wrote counts where the address is nobody's of its own. */
+static void the_destination_is_whom_connect_knew(void **state)
+{
+	struct slot slot = {.peer = 1};
+
+	(void)state;
+	claimed = &slot;
+	api_on_host = true;
+	box_open(true);
+	connect_client();
+	assert_int_equal(the_conn()->dst.index, 1);
+	assert_string_equal(card_workload(the_conn()->dst.card), "api");
+	say(client, GET("/no"));
+	assert_starts(heard(client), "HTTP/1.1 403 "); /* by the rule that protects it */
+	box_close();
+	for (int i = 0; i < 2; i++) {
+		slot.peer = i ? ADDRESS_NOT_LOCAL : 7; /* 7: it has left */
+		box_open(true);
+		connect_client();
+		assert_int_equal(the_conn()->dst.index, DIRECTORY_NOT_LOCAL);
+		assert_int_equal(the_conn()->dst.identity, IDENTITY_HOST);
+		assert_ptr_equal(the_conn()->ops, &codec_opaque);
+		box_close();
+	}
+	api_on_host = false;
+	slot.peer = 0;
+	box_open(true); /* an address of its own says it better */
+	connect_client();
+	assert_int_equal(the_conn()->dst.index, 1);
+	box_close();
+	claimed = NULL;
+}
+
 static void a_delay_lands_in_the_clock_of_its_place(void **state)
 {
 	const struct record *r;
@@ -984,6 +1266,16 @@ int main(void)
 		cmocka_unit_test(out_of_descriptors_passes_by_itself),
 		cmocka_unit_test(near_the_end_of_the_descriptors_all_are_refused_at_once),
 		cmocka_unit_test(an_opaque_stream_half_closes_either_way),
+		cmocka_unit_test(an_idle_connection_ends_by_a_fin_when_the_daemon_stops),
+		cmocka_unit_test(an_idle_connection_that_was_closed_meanwhile_ends_too),
+		cmocka_unit_test(a_request_has_its_whole_answer_when_the_daemon_stops),
+		cmocka_unit_test(a_head_that_has_begun_is_served_when_the_daemon_stops),
+		cmocka_unit_test(who_was_just_accepted_is_served_once_when_the_daemon_stops),
+		cmocka_unit_test(what_came_before_the_daemon_stops_is_served),
+		cmocka_unit_test(an_opaque_stream_goes_on_while_the_daemon_stops),
+		cmocka_unit_test(every_connection_of_every_seat_is_asked_to_end),
+		cmocka_unit_test(those_who_wait_are_accepted_when_the_daemon_stops),
+		cmocka_unit_test(the_destination_is_whom_connect_knew),
 		cmocka_unit_test(a_delay_lands_in_the_clock_of_its_place),
 		cmocka_unit_test(
 			a_client_that_does_not_read_shows_in_t_flush_and_holds_back_the_server),
