@@ -364,6 +364,69 @@ static void numbers_are_found_in_queries(void **state)
 	assert_int_equal(admin_query_unsigned("a&last=3", "last", 7), 3);
 }
 
+struct said {
+	char text[512];
+};
+
+static void say_pair(void *arg, char *key, char *value)
+{
+	struct said *s = arg;
+	size_t n = strlen(s->text);
+
+	snprintf(s->text + n, sizeof s->text - n, "[%s|%s]", key, value);
+}
+
+/* In memory of its own length, so that a byte read behind it is seen. */
+static const char *pairs_of(const char *query)
+{
+	static struct said s;
+	char *copy = strdup(query);
+
+	s.text[0] = '\0';
+	admin_query_each(copy, say_pair, &s);
+	free(copy);
+	return s.text;
+}
+
+static void queries_are_taken_apart_in_order(void **state)
+{
+	(void)state;
+	assert_string_equal(pairs_of(""), "");
+	assert_string_equal(pairs_of("&&"), "");
+	assert_string_equal(pairs_of("a=1&b=2"), "[a|1][b|2]");
+	assert_string_equal(pairs_of("a=1&a=2&a=1"), "[a|1][a|2][a|1]");
+	assert_string_equal(pairs_of("a"), "[a|]");
+	assert_string_equal(pairs_of("a=&b"), "[a|][b|]");
+	assert_string_equal(pairs_of("=v&="), "[|v][|]");
+	assert_string_equal(pairs_of("a=b=c"), "[a|b=c]");
+	assert_string_equal(pairs_of("&a=1&"), "[a|1]");
+}
+
+static void escapes_of_a_query_are_read(void **state)
+{
+	(void)state;
+	assert_string_equal(pairs_of("%61%3d=%26%25"), "[a=|&%]");
+	assert_string_equal(pairs_of("a=%2F%2f"), "[a|//]");
+	assert_string_equal(pairs_of("a=%c3%BC"), "[a|\xc3\xbc]");
+	assert_string_equal(pairs_of("a=%2541"), "[a|%41]"); /* once */
+	assert_string_equal(pairs_of("a=b+c"), "[a|b+c]"); /* no form: a plus is a plus */
+	assert_string_equal(pairs_of("a=%0a"), "[a|\n]");
+	assert_string_equal(pairs_of("a=%ff"), "[a|\xff]");
+}
+
+static void what_is_no_escape_stays_as_it_is(void **state)
+{
+	(void)state;
+	assert_string_equal(pairs_of("a=%00b"), "[a|%00b]"); /* it would end the text */
+	assert_string_equal(pairs_of("a=%"), "[a|%]");
+	assert_string_equal(pairs_of("a=%4"), "[a|%4]");
+	assert_string_equal(pairs_of("%=%4&%4=%"), "[%|%4][%4|%]");
+	assert_string_equal(pairs_of("a=%4g%g4%-1% 1"), "[a|%4g%g4%-1% 1]");
+	assert_string_equal(pairs_of("a=%%41"), "[a|%A]");
+	assert_string_equal(pairs_of("a=\xe9%\xe9\xe9"), "[a|\xe9%\xe9\xe9]");
+	assert_string_equal(pairs_of("a=%\x11\x12"), "[a|%\x11\x12]");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
 
 int main(void)
@@ -382,6 +445,9 @@ int main(void)
 		TEST(a_live_socket_is_respected_and_a_dead_one_replaced),
 		TEST(addresses_are_read_and_served),
 		cmocka_unit_test(numbers_are_found_in_queries),
+		cmocka_unit_test(queries_are_taken_apart_in_order),
+		cmocka_unit_test(escapes_of_a_query_are_read),
+		cmocka_unit_test(what_is_no_escape_stays_as_it_is),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -23,7 +23,13 @@ static const struct metrics_gauges gauges = {
 	.reload_time = 1791195302.25,
 	.connections = 5,
 	.slots = 65536,
-	.kernel_denials = {[REASON_POLICY_L4] = 42},
+	.kernel_denials = {[REASON_POLICY_L4] = 42, [REASON_AWAY_ALLOWED] = 17},
+	.workloads = 11,
+	.workloads_absent = 12,
+	.bypassed = 13,
+	.registries = 14,
+	.lost_waiting = 15,
+	.lost_open = 16,
 	.suppressed = suppressed,
 	.suppressed_count = 1,
 };
@@ -245,6 +251,35 @@ static void the_daemons_own_numbers_are_there(void **state)
 	metrics_free(m);
 }
 
+static void workloads_are_counted_by_state(void **state)
+{
+	struct metrics *m = metrics_new();
+	char *all = rendered(m);
+
+	(void)state;
+	assert_true(SAMPLE(all, "shunt_workloads", "state=\"enrolled\"") == 11);
+	assert_true(SAMPLE(all, "shunt_workloads", "state=\"absent\"") == 12);
+	assert_true(SAMPLE(all, "shunt_workloads_bypassed", "") == 13);
+	assert_true(SAMPLE(all, "shunt_registries_complete", "") == 14);
+	assert_true(SAMPLE(all, "shunt_restart_lost_connections", "state=\"waiting\"") == 15);
+	assert_true(SAMPLE(all, "shunt_restart_lost_connections", "state=\"open\"") == 16);
+	free(all);
+	metrics_free(m);
+}
+
+static void what_passed_unjudged_is_no_denial(void **state)
+{
+	struct metrics *m = metrics_new();
+	char *all = rendered(m);
+
+	(void)state;
+	assert_true(SAMPLE(all, "shunt_passed_unjudged_total", "") == 17);
+	assert_true(SAMPLE(all, "shunt_kernel_denials_total", "reason=\"policy_l4\"") == 42);
+	assert_null(strstr(all, "away_allowed"));
+	free(all);
+	metrics_free(m);
+}
+
 /* For `promtool check metrics`: one record of every kind. */
 static int print_metrics(void)
 {
@@ -284,6 +319,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(the_number_of_series_is_bounded),
 		cmocka_unit_test(label_values_cannot_end_their_string),
 		cmocka_unit_test(the_daemons_own_numbers_are_there),
+		cmocka_unit_test(workloads_are_counted_by_state),
+		cmocka_unit_test(what_passed_unjudged_is_no_denial),
 	};
 
 	if (argc > 1 && strcmp(argv[1], "--print") == 0)
