@@ -167,13 +167,20 @@ check-pure: $(B)/libpure.a ## the linker's proof that pure code is pure
 check-docs: ## every option, reason and metric stands in the man pages
 	$(Q)test/docs
 
-PEER_OBJECTS := $(call objects,$(wildcard test/peer/*.c))
-$(B)/test/peer/cases: $(PEER_OBJECTS)
+# A client or server of the tests is one file, but for the one that plays the cases.
+PEER_CASES := $(wildcard test/peer/cases*.c)
+PEERS := $(B)/test/peer/cases \
+	$(patsubst %.c,$(B)/%,$(filter-out $(PEER_CASES),$(wildcard test/peer/*.c)))
+$(B)/test/peer/cases: $(call objects,$(PEER_CASES))
+$(PEERS): $(B)/%: $(B)/%.o
 	$(SAY) LD $@
 	$(Q)$(CC) $(LDFLAGS) $^ -o $@
 
+.PHONY: peers
+peers: $(PEERS)
+
 .PHONY: check-netns
-check-netns: all $(PROBE_REPORT) $(B)/test/peer/cases ## behaviour over network namespaces (root)
+check-netns: all $(PROBE_REPORT) peers ## behaviour over network namespaces, with real programs (root)
 	$(Q)B=$(B) FACTOR=$(FACTOR) test/netns/run
 
 .PHONY: asan
