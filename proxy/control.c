@@ -677,29 +677,40 @@ static int start_workers(struct control *c)
 	return err;
 }
 
-static int start_doors(struct control *c)
+static int start_tcp(struct control *c, const char *option, const char *address,
+		     const struct admin_route *routes, struct admin **out)
 {
-	const char *metrics = c->snapshot.options.metrics_address;
-	const char *readiness = c->snapshot.options.readiness_address;
+	int err = address[0] ? admin_listen_tcp(&c->loop, address, routes, c, out) : 0;
+
+	if (err < 0)
+		log_errx("%s %s: %s%s", option, address, strerror(-err),
+			 err == -EADDRINUSE
+				 ? "; each daemon of a machine needs one of its own, or off"
+				 : "");
+	return err;
+}
+
+/* Before the kernel has anything of ours: an address that is taken leaves nothing behind. */
+static int start_addresses(struct control *c)
+{
+	const struct options *o = &c->snapshot.options;
+	int err = start_tcp(c, "metrics.address", o->metrics_address, scrape_routes, &c->scrape);
+
+	if (err == 0)
+		err = start_tcp(c, "readiness.address", o->readiness_address, readiness_routes,
+				&c->readiness);
+	return err;
+}
+
+static int start_admin(struct control *c)
+{
 	char path[256];
 	int err;
 
 	snprintf(path, sizeof path, "%s/admin.sock", c->options->run_dir);
 	err = admin_listen_unix(&c->loop, path, control_routes, c, &c->admin);
-	if (err < 0) {
+	if (err < 0)
 		log_errx("%s: %s", path, strerror(-err));
-		return err;
-	}
-	if (metrics[0] != '\0') {
-		err = admin_listen_tcp(&c->loop, metrics, scrape_routes, c, &c->scrape);
-		if (err < 0)
-			log_errx("metrics.address %s: %s", metrics, strerror(-err));
-	}
-	if (err == 0 && readiness[0] != '\0') {
-		err = admin_listen_tcp(&c->loop, readiness, readiness_routes, c, &c->readiness);
-		if (err < 0)
-			log_errx("readiness.address %s: %s", readiness, strerror(-err));
-	}
 	return err;
 }
 
@@ -764,6 +775,8 @@ int control_start(struct control *c)
 	int err = uv_loop_init(&c->loop);
 
 	if (err == 0)
+		err = start_addresses(c);
+	if (err == 0)
 		err = netns_start();
 	if (err == 0)
 		err = enroll_start(&c->enrollment, c->options->cgroup_root);
@@ -780,7 +793,7 @@ int control_start(struct control *c)
 	if (err == 0)
 		err = start_loop(c);
 	if (err == 0)
-		err = start_doors(c);
+		err = start_admin(c);
 	if (err == 0)
 		err = control_apply(c);
 	c->ready = err == 0;
