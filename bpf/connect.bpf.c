@@ -356,16 +356,19 @@ int connect6(struct bpf_sock_addr *ctx)
 
 /* The client's side: the slot it was sent to, believed under its full address and in its own
  * namespace only. A freed slot still answers until it is taken again: the client may ask after
- * the daemon has closed. */
+ * the daemon has closed. Not longer than its workload is here: then the namespace may be
+ * another daemon's, whose slots have the same addresses. */
 static __always_inline const struct endpoint *slot_shown(const struct globals *g, __u64 netns,
 							 __u32 addr, __u16 port)
 {
 	__u32 i = SLOT_PLACE(bpf_ntohl(addr), g->slot_mask + 1);
 	const struct slot *s = bpf_map_lookup_elem(&slots, &i);
+	const struct workload *w;
 
 	if (s == NULL || port != bpf_htons(EGRESS_PORT) || s->addr != addr || s->netns != netns)
 		return NULL;
-	return &s->dst;
+	w = workload_of(s->workload);
+	return w != NULL && w->place != 0 && w->generation == s->generation ? &s->dst : NULL;
 }
 
 /* The server's side: whom the daemon dialled it for. */
