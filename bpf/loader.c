@@ -34,6 +34,8 @@
 #define PATH_LEN 512
 #define LINK_PREFIX "link_" /* of pins: a link at the root of cgroup2 */
 #define INBOUND_PREFIX "inbound_" /* a link in a network namespace */
+#define DOOR_NAME "inbound_door" /* of every version: it says whose a namespace is */
+#define NETNS_PROGRAMS 64 /* that the kernel lets attach to one namespace */
 #define WORKLOADS_SIZE (WORKLOADS_MAX * sizeof(struct workload))
 
 struct loader {
@@ -831,8 +833,8 @@ static int inbound_load(const struct loader *l, uint64_t netns)
 		return -ENOMEM;
 	memcpy(insns, bpf_program__insns(template), n * sizeof *insns);
 	if (patch_apply(insns, n, values) == (1U << PATCH_COUNT) - 1)
-		fd = bpf_prog_load(BPF_PROG_TYPE_SK_LOOKUP, "inbound_door", "Dual BSD/GPL", insns,
-				   n, &opts);
+		fd = bpf_prog_load(BPF_PROG_TYPE_SK_LOOKUP, DOOR_NAME, "Dual BSD/GPL", insns, n,
+				   &opts);
 	free(insns);
 	return fd;
 }
@@ -840,6 +842,53 @@ static int inbound_load(const struct loader *l, uint64_t netns)
 static void inbound_name(char name[17], uint64_t netns)
 {
 	snprintf(name, 17, "%016llx", (unsigned long long)netns);
+}
+
+/* Id of our own door's program there; 0: we have none. */
+static uint32_t inbound_id(const struct loader *l, uint64_t netns)
+{
+	struct bpf_link_info info;
+	__u32 len = sizeof info;
+	char name[17];
+	int fd;
+
+	inbound_name(name, netns);
+	fd = pin_open(l, INBOUND_PREFIX, name);
+	if (fd < 0)
+		return 0;
+	memset(&info, 0, sizeof info);
+	if (bpf_obj_get_info_by_fd(fd, &info, &len) < 0)
+		info.prog_id = 0;
+	close(fd);
+	return info.prog_id;
+}
+
+static bool is_door(uint32_t id)
+{
+	struct bpf_prog_info info;
+	__u32 len = sizeof info;
+	int fd = bpf_prog_get_fd_by_id(id);
+	bool door;
+
+	if (fd < 0)
+		return false;
+	memset(&info, 0, sizeof info);
+	door = bpf_obj_get_info_by_fd(fd, &info, &len) == 0 && strcmp(info.name, DOOR_NAME) == 0;
+	close(fd);
+	return door;
+}
+
+bool loader_inbound_is_taken(const struct loader *l, int netns_fd, uint64_t netns)
+{
+	uint32_t ids[NETNS_PROGRAMS], count = NETNS_PROGRAMS, own = inbound_id(l, netns);
+
+	/* In the order they were attached in. */
+	if (bpf_prog_query(netns_fd, BPF_SK_LOOKUP, 0, NULL, ids, &count) < 0)
+		return false;
+	for (uint32_t i = 0; i < count && ids[i] != own; i++)
+		if (is_door(ids[i]))
+			return true;
+	return false;
 }
 
 int loader_inbound_attach(struct loader *l, int netns_fd, uint64_t netns)
@@ -853,7 +902,12 @@ int loader_inbound_attach(struct loader *l, int netns_fd, uint64_t netns)
 	inbound_name(name, netns);
 	err = link_put(l, fd, netns_fd, BPF_SK_LOOKUP, INBOUND_PREFIX, name);
 	close(fd);
-	return err < 0 ? fail(l, err, "cannot attach the inbound program") : 0;
+	if (err < 0)
+		return fail(l, err, "cannot attach the inbound program");
+	if (!loader_inbound_is_taken(l, netns_fd, netns))
+		return 0;
+	loader_inbound_detach(l, netns); /* two came at one moment, the other one before us */
+	return fail(l, -EBUSY, "another shuntd has this network namespace");
 }
 
 void loader_inbound_detach(struct loader *l, uint64_t netns)

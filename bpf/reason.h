@@ -62,6 +62,8 @@
 	X(54, WORKLOAD_GONE, "workload_gone", "LR", "the workload left the configuration")         \
 	X(56, FOREIGN_MESH, "foreign_mesh", "LR",                                                  \
 	  "another process listens on port 15008 in the workload's namespace: not enrolled")       \
+	X(58, FOREIGN_SHUNT, "foreign_shunt", "LR",                                                \
+	  "another shuntd of this machine has the workload's network namespace: not enrolled")     \
 	X(55, INTERNAL, "internal", "LR", "a system call failed; the operational log says which")
 
 enum reason {

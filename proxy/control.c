@@ -268,7 +268,7 @@ static int apply_all(struct control *c)
 
 	if (c->loader != NULL) {
 		enroll_release(&c->enrollment, c->loader, &c->node, fleet, REASON_WORKLOAD_GONE);
-		enroll_open(&c->enrollment, &c->node, fleet);
+		enroll_open(&c->enrollment, c->loader, &c->node, fleet);
 	}
 	explicits_apply(&c->explicits, &c->enrollment, &c->node, fleet);
 	directory = directory_build(c, fleet);

@@ -253,11 +253,11 @@ static void member_enter(struct enrollment *e, struct member *m)
 		a->place = 0; /* only now: one that failed half-way comes back to its index */
 }
 
-static int enroll_one(struct enrollment *e, struct node *node, const struct fleet_workload *w,
-		      enum reason *why)
+static int enroll_one(struct enrollment *e, const struct loader *l, struct node *node,
+		      const struct fleet_workload *w, enum reason *why)
 {
 	struct member *m;
-	int err = member_open(w, &e->host, &m, why);
+	int err = member_open(w, &e->host, l, &m, why);
 
 	if (err == 0 && place_is_taken(e, m->place))
 		err = -EEXIST; /* two paths to one namespace */
@@ -318,7 +318,8 @@ static bool is_news(const struct absentee *before, size_t n, const struct absent
 	return true;
 }
 
-void enroll_open(struct enrollment *e, struct node *node, const struct fleet *fleet)
+void enroll_open(struct enrollment *e, const struct loader *l, struct node *node,
+		 const struct fleet *fleet)
 {
 	struct absentee *before = e->absent;
 	size_t before_count = e->absent_count;
@@ -336,7 +337,7 @@ void enroll_open(struct enrollment *e, struct node *node, const struct fleet *fl
 			member_own(m, w);
 		if (w->selector == SELECTOR_NONE || m != NULL)
 			continue;
-		err = enroll_one(e, node, w, &why);
+		err = enroll_one(e, l, node, w, &why);
 		if (err == 0) {
 			log_info("workload %s/%s: enrolled (%s:%s)", w->namespace, w->name,
 				 selector_word(w->selector), w->selected);
@@ -400,6 +401,7 @@ static int member_capture(struct enrollment *e, struct member *m, struct loader 
 		err = loader_workload_put(l, &quiet);
 	if (err == 0)
 		err = loader_inbound_attach(l, m->enrolled.netns_fd, m->enrolled.netns);
+	m->taken = err == -EBUSY;
 	if (err == 0 && member_on_host(m))
 		loader_host_workloads(l, host_workloads(e));
 	if (err == 0 && !m->known)
@@ -428,6 +430,8 @@ int enroll_capture(struct enrollment *e, struct loader *l, const struct fleet *f
 			continue;
 		m->wanted = wanted;
 		err = member_capture(e, m, l);
+		if (m->taken)
+			continue; /* let go of at the next tick, and absent from then on */
 		if (err == 0) {
 			m->judged_as = wanted.identity;
 			continue;
@@ -456,16 +460,17 @@ static bool leave_to_next(struct enrollment *e, const struct member *m)
 	return true;
 }
 
-/* The door of the host's namespace and its route stay as long as one workload is there. */
+/* The door of the host's namespace and its route stay as long as one workload is there, and
+ * those of a namespace that another daemon has taken are its own. The route goes first: without the door the namespace may be another daemon's at once. */
 static void place_close(struct enrollment *e, struct member *m, struct loader *l)
 {
 	loader_workload_remove(l, m->place);
 	if (member_on_host(m))
 		loader_host_workloads(l, host_workloads(e));
-	if (member_on_host(m) && host_workloads(e) > 0)
+	if ((member_on_host(m) && host_workloads(e) > 0) || m->taken)
 		return;
-	loader_inbound_detach(l, m->enrolled.netns);
 	netns_unroute(m->enrolled.netns_fd);
+	loader_inbound_detach(l, m->enrolled.netns);
 }
 
 static void member_release(struct enrollment *e, struct member *m, struct loader *l,
@@ -543,8 +548,9 @@ void enroll_release(struct enrollment *e, struct loader *l, struct node *node,
 	struct member *m, *next;
 
 	HASH_ITER(hh, e->by_key, m, next)
-		if (!still_named(fleet, m) || !member_is_current(m, &e->host))
-			member_release(e, m, l, node, why, named_otherwise(e, fleet, m));
+		if (m->taken || !still_named(fleet, m) || !member_is_current(m, &e->host))
+			member_release(e, m, l, node, why,
+				       !m->taken && named_otherwise(e, fleet, m));
 }
 
 /* ---- watching ---- */
@@ -593,7 +599,7 @@ bool enroll_is_stale(struct enrollment *e, bool retry)
 	for (size_t i = 0; i < e->absent_count; i++)
 		stale |= absentee_is_back(e, &e->absent[i], retry);
 	for (struct member *m = e->by_key; m != NULL; m = m->hh.next) {
-		stale |= !member_is_current(m, &e->host) || (retry && !m->captured);
+		stale |= m->taken || !member_is_current(m, &e->host) || (retry && !m->captured);
 		if (io_now() - m->opened < YOUNG_NS)
 			stale |= member_refresh(m);
 	}

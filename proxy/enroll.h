@@ -59,7 +59,8 @@ __attribute__((warn_unused_result)) int enroll_adopt(struct enrollment *e, struc
 
 /* Opens what `fleet` names and we do not hold yet: workers accept, the kernel does not steer
  * yet. What cannot be opened becomes an absentee. */
-void enroll_open(struct enrollment *e, struct node *node, const struct fleet *fleet);
+void enroll_open(struct enrollment *e, const struct loader *l, struct node *node,
+		 const struct fleet *fleet);
 /* The kernel captures and steers for every member, as `fleet` and `x` say. 0, or the last
  * error: who could not be captured is shown as failed and tried again. *held: one of them is
  * still judged under an identity of before, whose policy entries must stay. */

@@ -179,27 +179,37 @@ static int place_open(struct member *m, const struct fleet_workload *w,
 	return 0;
 }
 
-static int sockets_open(struct member *m, enum reason *why)
+/* Nobody else's: before anything of ours is there. */
+static int place_check(const struct member *m, const struct loader *l, enum reason *why)
 {
-	struct enrolled *en = &m->enrolled;
+	const struct enrolled *en = &m->enrolled;
 	int err = 0;
 
+	if (loader_inbound_is_taken(l, en->netns_fd, en->netns)) {
+		*why = REASON_FOREIGN_SHUNT;
+		return -EBUSY;
+	}
 	if (!member_on_host(m))
 		err = netns_port_taken(en->netns_fd, MESH_PORT);
-	if (err > 0) {
-		*why = REASON_FOREIGN_MESH;
-		return -EADDRINUSE;
-	}
-	if (err == 0)
-		err = netns_listen(en->netns_fd, en->listeners);
+	if (err <= 0)
+		return err;
+	*why = REASON_FOREIGN_MESH;
+	return -EADDRINUSE;
+}
+
+static int sockets_open(struct member *m)
+{
+	struct enrolled *en = &m->enrolled;
+	int err = netns_listen(en->netns_fd, en->listeners);
+
 	if (err < 0)
 		return err;
 	en->pool = netns_pool_new(en->netns_fd);
 	return en->pool ? 0 : -ENOMEM;
 }
 
-int member_open(const struct fleet_workload *w, const struct host_place *host, struct member **out,
-		enum reason *why)
+int member_open(const struct fleet_workload *w, const struct host_place *host,
+		const struct loader *l, struct member **out, enum reason *why)
 {
 	struct member *m = calloc(1, sizeof *m);
 	char path[PATH_MAX];
@@ -221,7 +231,9 @@ int member_open(const struct fleet_workload *w, const struct host_place *host, s
 	if (err == 0)
 		err = place_open(m, w, host);
 	if (err == 0)
-		err = sockets_open(m, why);
+		err = place_check(m, l, why);
+	if (err == 0)
+		err = sockets_open(m);
 	if (err < 0)
 		return err;
 	m->opened = io_now();

@@ -44,6 +44,7 @@ struct member {
 	uint32_t judged_as; /* identity that it has for certain; 0: not known */
 	bool known; /* the kernel has an entry of this generation: it judges already */
 	bool captured; /* the kernel has all of it, as it is now */
+	bool taken; /* another daemon came a moment before the kernel was to capture it */
 	atomic_bool refused; /* a dial of the proxy met a closed port there; workers set it */
 	uint64_t walked; /* ns, of the last walk of the registry */
 	bool walk_failed; /* said so already */
@@ -58,11 +59,12 @@ const char *selector_word(enum selector s);
 bool member_on_host(const struct member *m);
 
 /* Opens what the document names: namespace or cgroup, listeners, pool of sockets. *why is the
- * reason when there is one of ours (REASON_FOREIGN_MESH). *out is to be freed by
- * member_free(). -errno. */
+ * reason when there is one of ours (another mesh or daemon has the namespace). *out is to be
+ * freed by member_free(). -errno. */
 __attribute__((warn_unused_result)) int member_open(const struct fleet_workload *w,
 						    const struct host_place *host,
-						    struct member **out, enum reason *why);
+						    const struct loader *l, struct member **out,
+						    enum reason *why);
 void member_free(struct member *m); /* NULL is allowed; the kernel has let go of it */
 
 /* The path that a document's selector means today, or -errno. */

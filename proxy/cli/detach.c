@@ -73,6 +73,7 @@ static int detach_pins(const char *bpffs)
 		fprintf(stderr, "shunt: no path is that long\n");
 		return CLI_NO;
 	}
+	detach_routes(); /* without our pins a namespace may be another daemon's at once */
 	n = loader_detach(dir);
 	if (n < 0) {
 		fprintf(stderr, "shunt: the pins in %s could not be removed: %s\n", dir,
@@ -81,7 +82,6 @@ static int detach_pins(const char *bpffs)
 			fprintf(stderr, "       This needs root: try sudo.\n");
 		return CLI_NO;
 	}
-	detach_routes();
 	detach_cgroup();
 	if (n == 0)
 		printf("no daemon answers, and nothing is pinned in %s\n", dir);
