@@ -260,7 +260,7 @@ struct globals {
 	__u32 slot_quota; /* slots one workload may hold */
 	__u32 host_workloads; /* how many there are */
 	__u32 policy_changes; /* odd while one entry of `policy` changes: see lib/verdict.h */
-	__u32 pad;
+	__u32 arrivals_open; /* counted by the daemon: what arrived and is open in it, has no slot */
 };
 
 ABI_ASSERT(sizeof(struct addr16) == 16, "addr16");

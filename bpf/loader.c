@@ -1273,7 +1273,7 @@ struct dial *loader_dials(struct loader *l, uint32_t *count)
 	return l->dials;
 }
 
-const struct globals *loader_globals(struct loader *l)
+struct globals *loader_globals(struct loader *l)
 {
 	return l->globals;
 }

@@ -149,7 +149,7 @@ void loader_registry_sweep(struct loader *l);
 /* Shared memory, valid until loader_close(). Any thread. */
 struct slot *loader_slots(struct loader *l, uint32_t *count);
 struct dial *loader_dials(struct loader *l, uint32_t *count);
-const struct globals *loader_globals(struct loader *l);
+struct globals *loader_globals(struct loader *l);
 
 /* Kernel denials: a descriptor that polls readable, and the drain that hands each event out. */
 int loader_events_fd(struct loader *l);

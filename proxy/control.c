@@ -625,6 +625,7 @@ static int start_kernel(struct control *c)
 	c->node.slots = loader_slots(c->loader, &c->node.slot_count);
 	c->node.dials = loader_dials(c->loader, &c->node.dial_count);
 	c->node.workloads = loader_workload(c->loader, 0);
+	c->node.globals = loader_globals(c->loader);
 	return 0;
 }
 

@@ -76,8 +76,8 @@ int enroll_start(struct enrollment *e, const char *cgroup_root)
 	return 0;
 }
 
-/* Whoever had claimed a slot died with the daemon before us; who had not been accepted was
- * reset when its listeners were closed. */
+/* Whoever had claimed a slot, or had arrived, died with the daemon before us; who had not been
+ * accepted was reset when its listeners were closed. Of arrivals nobody knows who waited. */
 static void adopt_slots(struct enrollment *e, struct loader *l, struct node *node)
 {
 	for (uint32_t i = 0; i < node->slot_count; i++) {
@@ -88,6 +88,7 @@ static void adopt_slots(struct enrollment *e, struct loader *l, struct node *nod
 		if (used != SLOT_FREE)
 			slot_free(node, &node->slots[i]);
 	}
+	e->lost_open += __atomic_exchange_n(&node->globals->arrivals_open, 0, __ATOMIC_RELAXED);
 	for (uint32_t i = 0; i < WORKLOADS_MAX; i++)
 		__atomic_store_n(&loader_workload(l, i)->slots_used, 0, __ATOMIC_RELAXED);
 	if (e->lost_waiting + e->lost_open > 0)

@@ -42,7 +42,7 @@ struct enrollment {
 	unsigned refreshed; /* whose addresses are looked at next */
 	struct absentee *absent;
 	size_t absent_count;
-	uint64_t lost_waiting; /* connections that waited for the daemon before us */
+	uint64_t lost_waiting; /* captured connections that waited for the daemon before us */
 	uint64_t lost_open; /* ... and that were open in it: all were reset */
 	uint64_t swept; /* globals.registry_overflow that the registry was swept for */
 	bool host_changed; /* who is on the host: its listeners are to be walked again */

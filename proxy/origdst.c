@@ -102,6 +102,9 @@ int origdst_claim(struct worker *w, const struct enrolled *e, enum listener_kind
 		origdst_release(out);
 		err = -ENOTCONN; /* reset while it waited for us */
 	}
+	out->arrived = err == 0 && !egress;
+	if (out->arrived)
+		__atomic_fetch_add(&w->node->globals->arrivals_open, 1, __ATOMIC_RELAXED);
 	return err;
 }
 
@@ -129,6 +132,9 @@ void origdst_release(struct origdst *o)
 	if (o->slot != NULL)
 		slot_free(o->node, o->slot);
 	o->slot = NULL;
+	if (o->arrived)
+		__atomic_fetch_sub(&o->node->globals->arrivals_open, 1, __ATOMIC_RELAXED);
+	o->arrived = false;
 }
 
 /* ns between connect() and our accept(). A SYN is tried for some 127 s; whoever waits longer

@@ -7,6 +7,7 @@
 #ifndef SHUNT_ORIGDST_H
 #define SHUNT_ORIGDST_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "bpf/abi.h"
@@ -20,6 +21,7 @@ struct origdst {
 	struct endpoint client; /* loopback where routing to the slot chose that as source */
 	struct endpoint dst; /* as the client dialled it */
 	struct slot *slot; /* claimed; NULL at ingress */
+	bool arrived; /* ... where it is counted, for the daemon after us */
 	struct node *node; /* that it is given back to */
 };
 

@@ -58,6 +58,7 @@ struct node {
 	struct slot *slots; /* kernel's, mapped */
 	uint32_t slot_count;
 	struct workload *workloads; /* kernel's, mapped, by index */
+	struct globals *globals; /* kernel's, mapped */
 	struct dial *dials; /* kernel's, mapped */
 	uint32_t dial_count;
 };
