@@ -42,6 +42,7 @@ struct loader {
 	char error[768];
 	char dir[PATH_LEN]; /* the options' pin_dir */
 	char pins[PATH_LEN]; /* the same, and the layout */
+	bool adopts; /* links of a daemon before us are pinned there */
 	uint32_t slot_count;
 	struct connect *connect;
 	struct inbound *inbound;
@@ -166,6 +167,26 @@ static int folder_make(const char *path)
 	return is_bpffs(path) ? 0 : -EINVAL;
 }
 
+static bool is_link(const struct dirent *entry)
+{
+	return strncmp(entry->d_name, INBOUND_PREFIX, strlen(INBOUND_PREFIX)) == 0 ||
+	       strncmp(entry->d_name, LINK_PREFIX, strlen(LINK_PREFIX)) == 0;
+}
+
+/* Did a daemon before us leave links, and programs that judge? */
+static int folder_find_links(struct loader *l)
+{
+	struct dirent *entry;
+	DIR *dir = opendir(l->pins);
+
+	if (dir == NULL)
+		return fail(l, -errno, "cannot read %s", l->pins);
+	while (!l->adopts && (entry = readdir(dir)) != NULL)
+		l->adopts = is_link(entry);
+	closedir(dir);
+	return 0;
+}
+
 /* Pins of another layout keep their programs attached: two sets would both judge. */
 static int folder_check_layout(struct loader *l)
 {
@@ -207,7 +228,7 @@ static int folder_open(struct loader *l, const char *pin_dir)
 	if (err < 0)
 		return err;
 	err = folder_make(l->pins);
-	return err < 0 ? fail(l, err, "cannot make %s", l->pins) : 0;
+	return err < 0 ? fail(l, err, "cannot make %s", l->pins) : folder_find_links(l);
 }
 
 /* Maps and programs */
@@ -228,6 +249,13 @@ static int map_check_pinned(struct loader *l, const struct bpf_map *map)
 	int fd = pin_open(l, "", bpf_map__name(map));
 	int err;
 
+	/* The programs that are attached have the one that was unpinned. With an empty one in its
+	 * place ours would judge by it until it is filled. */
+	if (fd == -ENOENT && l->adopts)
+		return fail(l, fd,
+			    "%s/%s is gone, the programs pinned beside it still use it; remove "
+			    "the pins with: shunt detach",
+			    l->pins, bpf_map__name(map));
 	if (fd == -ENOENT)
 		return 0;
 	if (fd < 0)
@@ -405,7 +433,7 @@ static int link_create(const struct loader *l, int prog_fd, int target_fd,
 }
 
 /* Replaces the program behind the pinned link in place, or makes the link. A link whose cgroup
- * or namespace is gone says ENOLINK: its pin is a leftover. */
+ * or namespace is gone says ENOLINK, what is no link of ours EINVAL: such a pin is a leftover. */
 static int link_put(const struct loader *l, int prog_fd, int target_fd, enum bpf_attach_type type,
 		    const char *prefix, const char *name)
 {
@@ -416,9 +444,9 @@ static int link_put(const struct loader *l, int prog_fd, int target_fd, enum bpf
 		err = bpf_link_update(fd, prog_fd, NULL);
 		close(fd);
 	}
-	if (err == -ENOLINK)
+	if (err == -ENOLINK || err == -EINVAL)
 		pin_unlink(l, prefix, name);
-	if (err == -ENOLINK || err == -ENOENT)
+	if (err == -ENOLINK || err == -EINVAL || err == -ENOENT)
 		err = link_create(l, prog_fd, target_fd, type, prefix, name);
 	return err;
 }
@@ -453,6 +481,10 @@ static int link_check_root(struct loader *l, const char *name, const char *root,
 	close(fd);
 	if (err == 0 && (where == id || where == 0))
 		return 0;
+	if (err < 0)
+		return fail(l, -EEXIST,
+			    "%s/link_%s is none of our links; remove the pins with: shunt detach",
+			    l->pins, name);
 	return fail(l, -EEXIST,
 		    "%s/link_%s is attached to another cgroup than %s; remove the pins with: "
 		    "shunt detach",
@@ -601,12 +633,6 @@ static int detach_entry(int dir, const char *folder, const struct dirent *entry)
 	if (fstatat(dir, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return errno == ENOENT ? 0 : -errno;
 	return S_ISDIR(st.st_mode) ? detach_folder(path) : detach_pin(dir, path, entry->d_name);
-}
-
-static bool is_link(const struct dirent *entry)
-{
-	return strncmp(entry->d_name, INBOUND_PREFIX, strlen(INBOUND_PREFIX)) == 0 ||
-	       strncmp(entry->d_name, LINK_PREFIX, strlen(LINK_PREFIX)) == 0;
 }
 
 /* Links before maps: a program that is attached must not lose what it decides by. */

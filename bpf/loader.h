@@ -35,7 +35,7 @@ const char *loader_error(const struct loader *l);
 /* Loads the programs and attaches them at the root of cgroup2, or, where a daemon before us
  * left its pins, adopts maps and replaces the programs behind the pinned links in place, so
  * that nothing escapes meanwhile. A map of another type, key, value or size is refused with
- * -EEXIST and the remedy. Needs CAP_BPF and CAP_NET_ADMIN. *out is set also on failure (for
+ * -EEXIST and the remedy, one that is missing beside pinned links with -ENOENT. Needs CAP_BPF and CAP_NET_ADMIN. *out is set also on failure (for
  * loader_error()); end it with loader_close(). Returns 0 or -errno. */
 __attribute__((warn_unused_result)) int loader_open(const struct loader_options *options,
 						    struct loader **out);
