@@ -33,7 +33,6 @@ static struct kept kept[RECORDS_MAX];
 static unsigned kept_count;
 static struct endpoint server_at;
 static bool claim_fails;
-static struct slot *claimed; /* that it gives out, or NULL */
 static bool api_on_host; /* its address is the host's */
 static bool dial_fails;
 static unsigned dials_out; /* taken and not given back */
@@ -48,7 +47,7 @@ int origdst_claim(struct worker *w, const struct enrolled *e, enum listener_kind
 	(void)e;
 	(void)kind;
 	(void)fd;
-	*out = (struct origdst){.direction = DIRECTION_EGRESS, .dst = server_at, .slot = claimed};
+	*out = (struct origdst){.direction = DIRECTION_EGRESS, .dst = server_at};
 	out->client = (struct endpoint){.ip = addr_from_v4(htonl(0x0a000001)), .family = AF_INET};
 	if (claim_fails)
 		return -ENOENT;
@@ -1078,10 +1077,8 @@ static void those_who_wait_are_accepted_when_the_daemon_stops(void **state)
 /* The index that connect() wrote counts where the address is nobody's of its own. */
 static void the_destination_is_whom_connect_knew(void **state)
 {
-	struct slot slot = {.peer = 1};
-
 	(void)state;
-	claimed = &slot;
+	claimed.peer = 1;
 	api_on_host = true;
 	box_open(true);
 	connect_client();
@@ -1091,7 +1088,7 @@ static void the_destination_is_whom_connect_knew(void **state)
 	assert_starts(heard(client), "HTTP/1.1 403 "); /* by the rule that protects it */
 	box_close();
 	for (int i = 0; i < 2; i++) {
-		slot.peer = i ? ADDRESS_NOT_LOCAL : 7; /* 7: it has left */
+		claimed.peer = i ? ADDRESS_NOT_LOCAL : 7; /* 7: it has left */
 		box_open(true);
 		connect_client();
 		assert_int_equal(the_conn()->dst.index, DIRECTORY_NOT_LOCAL);
@@ -1100,12 +1097,12 @@ static void the_destination_is_whom_connect_knew(void **state)
 		box_close();
 	}
 	api_on_host = false;
-	slot.peer = 0;
+	claimed.peer = 0;
 	box_open(true); /* an address of its own says it better */
 	connect_client();
 	assert_int_equal(the_conn()->dst.index, 1);
 	box_close();
-	claimed = NULL;
+	claimed.peer = ADDRESS_NOT_LOCAL;
 }
 
 static void a_delay_lands_in_the_clock_of_its_place(void **state)
