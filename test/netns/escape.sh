@@ -8,7 +8,7 @@ config_write <test/netns/policy.yaml
 daemon_start || exit 1
 
 cat >"$TMP/knock.py" <<'PY'
-# knock.py ADDRESS PATH: connects and asks as fast as it can until killed; counts by answer
+# knock.py ADDRESS PATH READY: connects and asks as fast as it can until killed; counts by answer
 import collections, signal, socket, sys
 ends = collections.Counter()
 def stop(*_):
@@ -26,17 +26,23 @@ while True:
     except OSError as e:
         ends[type(e).__name__] += 1
     s.close()
+    if sum(ends.values()) == 20:
+        open(sys.argv[3], "w").close()
 PY
 knockers() { # starts them; their counts land in $TMP/knock-*
 	KNOCKERS=()
 	local who
 	for who in outside:10.78.0.12 intruder:10.78.0.12 intruder:fd00:78::12 frontend:10.78.0.12; do
 		nsenter --net="/run/netns/$BOX-${who%%:*}" python3 "$TMP/knock.py" "${who#*:}" /private \
-			>"$TMP/knock-${who%%:*}-${#KNOCKERS[@]}" 2>&1 &
+			"$TMP/ready-${#KNOCKERS[@]}" >"$TMP/knock-${who%%:*}-${#KNOCKERS[@]}" 2>&1 &
 		KNOCKERS+=($!)
 		PIDS+=($!)
 	done
-	sleep 0.3
+	local tries=$((200 * FACTOR))
+	until [ "$(find "$TMP" -name 'ready-*' | wc -l)" -eq ${#KNOCKERS[@]} ] || [ $tries -eq 0 ]; do
+		tries=$((tries - 1))
+		sleep 0.05
+	done
 }
 silence() { # stops them and judges
 	local pid f
@@ -48,7 +54,7 @@ silence() { # stops them and judges
 		same "... nobody got through: ${f##*/knock-} ($(cat "$f"))" "" "$(grep -o '200=.*' "$f")"
 		holds "... and it did knock" grep -q '=[0-9][0-9]' "$f"
 	done
-	rm -f "$TMP"/knock-*
+	rm -f "$TMP"/knock-* "$TMP"/ready-*
 }
 
 knockers
@@ -74,21 +80,24 @@ mkdir "$TMP/paths"
 ln -s /run/netns "$TMP/paths/one"
 ln -s /run/netns "$TMP/paths/two"
 knockers
-for round in $(seq 6); do
+for round in $(seq 30); do
 	path=$TMP/paths/one
 	[ $((round % 2)) -eq 0 ] && path=$TMP/paths/two
 	sed -i "s|netns:[^\"]*/$BOX-|netns:$path/$BOX-|; s/name: api[-a-z0-9]*,/name: api-$round,/" \
 		"$TMP/config/conf.d/10-workloads.yaml"
 	shunt_ reload >/dev/null || not_ok "reload $round"
 done
-ok "six reloads with other names and paths while four clients knock"
+ok "thirty reloads with other names and paths while four clients knock"
 silence
 same "it serves afterwards" 200 "$(curl_from frontend http://10.78.0.12/public/a)"
 
 # A restart that cannot open every namespace: who is not served is refused, not let through.
 knockers
 : >"$TMP/short.log"
-for limit in $(seq 112 4 156); do
+# Upwards, until three were short at the right moment: after the start, before the workloads.
+limit=112
+while [ $limit -lt 300 ] && [ "$(grep -c 'not enrolled: .*Too many open files' "$TMP/short.log")" -lt 6 ]; do
+	limit=$((limit + 4))
 	daemon_stop KILL
 	(
 		ulimit -n "$limit"
