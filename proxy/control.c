@@ -336,8 +336,8 @@ static int control_build(struct control *c, const struct document_files *config,
 
 	if (all == NULL)
 		return -ENOMEM;
-	memcpy(all, config->items, config->count * sizeof *all);
-	memcpy(all + config->count, kept->items, kept->count * sizeof *all);
+	for (size_t i = 0; i < n; i++)
+		all[i] = i < config->count ? config->items[i] : kept->items[i - config->count];
 	err = config_build(all, n, c->identities, c->revision + 1, out, findings);
 	free(all);
 	return err;
