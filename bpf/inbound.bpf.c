@@ -197,7 +197,9 @@ static __always_inline int ingress(struct bpf_sk_lookup *ctx, struct arrival *a,
 		reason = give(ctx, w,
 			      ctx->family == AF_INET ? LISTENER_INGRESS4 : LISTENER_INGRESS6);
 	if (reason == REASON_DAEMON_AWAY && (w->flags & WORKLOAD_AWAY_ALLOW)) {
-		count_reason(REASON_AWAY_ALLOWED);
+		/* Of a workload of this node connect() has counted it. */
+		if (a->from == NULL || a->from->index == ADDRESS_NOT_LOCAL)
+			count_reason(REASON_AWAY_ALLOWED);
 		return SK_PASS;
 	}
 	if (reason != REASON_NONE)
