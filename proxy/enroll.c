@@ -32,6 +32,13 @@ const char *absentee_text(const struct absentee *a)
 		return "no such unit runs";
 	if (a->err == ESTALE)
 		return "the network namespace it was added with is gone";
+	if (a->err == ENETDOWN)
+		return "lo is down in its network namespace; bring it up first";
+	if (a->err == EINVAL && a->selector == SELECTOR_NETNS)
+		return "this is not a network namespace";
+	if (a->err == EEXIST)
+		return a->selector == SELECTOR_NETNS ? "another workload has this network namespace"
+						     : "another workload has this cgroup";
 	return strerror(a->err);
 }
 

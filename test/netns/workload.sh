@@ -219,7 +219,13 @@ is_told "a selector is needed" 2 "exactly one of" add shop/late --label a=b
 is_told "... one" 2 "exactly one of" add shop/late --netns "$LATE" --pid $$ --label a=b
 is_told "a path that is not there is wrong usage" 2 "No such file" add shop/late --netns "$LATE-not" --label a=b
 is_told "a process that is not there too" 2 "no process" add shop/late --pid 4194999 --label a=b
+is_told "a file that is no namespace is refused" 1 "not a network namespace" \
+	add shop/late --netns /etc/passwd --label a=b
+is_told "... and a namespace of another kind" 1 "not a network namespace" \
+	add shop/late --netns /proc/$$/ns/mnt --label a=b
 ip netns add "$BOX-bare"
+is_told "a namespace that is not ready is refused, and what it lacks said" 1 "lo is down" \
+	add shop/late --netns "/run/netns/$BOX-bare" --label a=b
 in_ns bare ip link set lo up
 is_told "... ready, without addresses, it is captured" 0 "^shop/bare captured (netns [^,]*, [0-9.]* m\?s)$" \
 	add shop/bare --netns "/run/netns/$BOX-bare" --label app=caged
@@ -235,6 +241,10 @@ is_told "a namespace that another workload has is refused" 1 "is also that of sh
 	add shop/late --netns "/run/netns/$BOX-frontend" --label a=b
 unnamed 45
 add shop/first --pid "$UNNAMED" --label a=b >/dev/null
+mount --bind "/proc/$UNNAMED/ns/net" "$(touch "$TMP/bound" && echo "$TMP/bound")"
+is_told "... by another path, too" 1 "another workload has this network namespace" \
+	add shop/second --netns "$TMP/bound" --label a=b
+umount "$TMP/bound"
 same "... which leaves the first as it was" captured "$(status_of first .state)"
 shunt_ workload remove shop/first >/dev/null
 kill "$UNNAMED"
