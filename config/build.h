@@ -29,6 +29,7 @@ struct findings {
 	size_t errors; /* how many of them are */
 };
 void findings_free(struct findings *f);
+void findings_drop_warnings(struct findings *f);
 
 struct document_file {
 	const char *path; /* relative to the configuration folder; what locations say */

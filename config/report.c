@@ -165,6 +165,18 @@ void findings_free(struct findings *f)
 	*f = (struct findings){0};
 }
 
+void findings_drop_warnings(struct findings *f)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < f->count; i++)
+		if (f->items[i].level == FINDING_ERROR)
+			f->items[n++] = f->items[i];
+		else
+			free(f->items[i].text);
+	f->count = n;
+}
+
 bool report_before(struct location a, struct location b)
 {
 	return a.line != b.line ? a.line < b.line : a.column < b.column;

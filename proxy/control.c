@@ -455,6 +455,7 @@ int control_rebuild(struct control *c, struct findings *findings)
 	free(error);
 	if (err == 0)
 		err = control_build(c, &c->documents, &kept, &next, findings);
+	findings_drop_warnings(findings);
 	findings_log(findings);
 	if (err < 0) {
 		files_free(&kept);

@@ -81,7 +81,8 @@ __attribute__((warn_unused_result)) int control_reload(struct control *c,
 
 /* The same with the documents of the last load, whatever stands in the folder now, and with
  * what the state folder keeps now: a rule that somebody is just writing does not keep a
- * workload from being added. */
+ * workload from being added. `findings` has errors only: the documents' warnings were said when
+ * they were loaded. */
 __attribute__((warn_unused_result)) int control_rebuild(struct control *c,
 							struct findings *findings);
 

@@ -307,6 +307,8 @@ printf 'rubbish' >"$STATE/workloads/shop_held.yaml"
 is_told "a file that was damaged meanwhile refuses an add, with its place" 1 "workloads/shop_held.yaml:1:1" \
 	add shop/other --netns "/run/netns/$BOX-outside" --label a=b
 holds "... which changes nothing" judged
+same "... nor says the documents' warnings again" "0 1" \
+	"$(grep -c 'UDP is not policed' "$TMP/said") $(grep -c 'UDP is not policed' "$TMP/shuntd.log")"
 same "... and keeps nothing" "" "$(find "$STATE" -name '*other*')"
 cp "$TMP/held.yaml" "$STATE/workloads/shop_held.yaml"
 chmod 600 "$STATE/workloads/shop_held.yaml"
