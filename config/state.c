@@ -57,6 +57,20 @@ static int write_out(int fd, const char *p, size_t n)
 	return err;
 }
 
+/* Owns fd. */
+static int read_in(int fd, struct text *out)
+{
+	char part[4096];
+	ssize_t r;
+	int err;
+
+	while ((r = read(fd, part, sizeof(part))) > 0 || (r < 0 && errno == EINTR))
+		text_add_n(out, part, r > 0 ? (size_t)r : 0);
+	err = r < 0 ? -errno : 0;
+	close(fd);
+	return err == 0 && text_failed(out) ? -ENOMEM : err;
+}
+
 static int replace(int at, const char *name, const char *p, size_t n)
 {
 	int fd = openat(at, NEW_FILE, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
@@ -198,22 +212,22 @@ static int check(const struct state_workload *w, const struct text *t, char **er
 	return err;
 }
 
-static int write_document(const char *dir, const char *namespace, const char *name, const char *p,
-			  size_t n, char **error)
+/* Writes one document; `namespace` and `name` are valid. */
+static int keep(const char *dir, const char *namespace, const char *name, const struct text *t,
+		char **error)
 {
 	char file[NAME_MAX + 1];
-	int at, err = file_name(file, sizeof(file), namespace, name);
+	int err = file_name(file, sizeof(file), namespace, name);
+	int at;
 
 	if (err < 0)
 		return fail(error, err, namespace, name, strerror(-err));
 	at = folder_open(dir, FOLDER, error);
 	if (at < 0)
 		return at;
-	err = replace(at, file, p, n);
-	if (err < 0)
-		(void)fail(error, err, dir, FOLDER, strerror(-err));
+	err = replace(at, file, t->p, t->len);
 	close(at);
-	return err;
+	return err < 0 ? fail(error, err, dir, FOLDER, strerror(-err)) : 0;
 }
 
 int state_put(const char *dir, const struct state_workload *w, char **error)
@@ -225,32 +239,36 @@ int state_put(const char *dir, const struct state_workload *w, char **error)
 	state_text(&t, w);
 	err = check(w, &t, error);
 	if (err == 0)
-		err = write_document(dir, w->namespace, w->name, t.p, t.len, error);
+		err = keep(dir, w->namespace, w->name, &t, error);
 	text_free(&t);
 	return err;
 }
 
-const struct document_file *state_find(const struct document_files *files, const char *namespace,
-				       const char *name)
+int state_get(const char *dir, const char *namespace, const char *name, struct text *out,
+	      char **error)
 {
 	char file[NAME_MAX + 1];
+	int at, fd, err;
 
-	if (file_name(file, sizeof(file), namespace, name) < 0)
-		return NULL;
-	for (size_t i = 0; i < files->count; i++) {
-		const char *slash = strrchr(files->items[i].path, '/');
-
-		if (slash != NULL && strcmp(slash + 1, file) == 0)
-			return &files->items[i];
-	}
-	return NULL;
+	*error = NULL;
+	if (strchr(namespace, '/') != NULL || strchr(name, '/') != NULL ||
+	    file_name(file, sizeof(file), namespace, name) < 0)
+		return 0; /* such a name cannot be kept */
+	at = folder_open(dir, FOLDER, error);
+	if (at < 0)
+		return at;
+	fd = openat(at, file, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	err = fd >= 0 ? read_in(fd, out) : errno == ENOENT ? 0 : -errno;
+	close(at);
+	return err < 0 ? fail(error, err, namespace, name, strerror(-err)) : 0;
 }
 
-int state_put_back(const char *dir, const char *namespace, const char *name, const char *text,
-		   char **error)
+int state_restore(const char *dir, const char *namespace, const char *name, const struct text *kept,
+		  char **error)
 {
 	*error = NULL;
-	return write_document(dir, namespace, name, text, strlen(text), error);
+	return kept->len > 0 ? keep(dir, namespace, name, kept, error)
+			     : state_remove(dir, namespace, name, error);
 }
 
 int state_remove(const char *dir, const char *namespace, const char *name, char **error)

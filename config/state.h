@@ -42,13 +42,13 @@ __attribute__((warn_unused_result)) int state_read(const char *dir, struct docum
  * returns 0. -EINVAL when it could not be read again: a bad name, path or label. */
 __attribute__((warn_unused_result)) int state_put(const char *dir, const struct state_workload *w,
 						  char **error);
-/* The document of that name among those that state_read() gave, or NULL. */
-const struct document_file *state_find(const struct document_files *files, const char *namespace,
-				       const char *name);
-/* Keeps the text of such a document again. */
-__attribute__((warn_unused_result)) int state_put_back(const char *dir, const char *namespace,
-						       const char *name, const char *text,
-						       char **error);
+/* What is kept by that name, to the byte, for state_restore(); nothing kept adds nothing. */
+__attribute__((warn_unused_result)) int state_get(const char *dir, const char *namespace,
+						  const char *name, struct text *out, char **error);
+/* Keeps what state_get() gave, instead of what was kept by that name since. */
+__attribute__((warn_unused_result)) int state_restore(const char *dir, const char *namespace,
+						      const char *name, const struct text *kept,
+						      char **error);
 /* -ENOENT when none of that name is kept. */
 __attribute__((warn_unused_result)) int state_remove(const char *dir, const char *namespace,
 						     const char *name, char **error);

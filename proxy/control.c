@@ -443,7 +443,17 @@ int control_reload(struct control *c, struct findings *findings)
 	return err;
 }
 
-int control_rebuild(struct control *c, struct findings *findings)
+/* A snapshot without `added`, which has neither labels nor a document, is no success. */
+static int rebuild_check(const struct state_workload *added, struct snapshot *next)
+{
+	if (added == NULL || fleet_by_name(next->fleet, added->namespace, added->name) != NULL)
+		return 0;
+	snapshot_free(next);
+	return -ENOENT;
+}
+
+int control_rebuild(struct control *c, const struct state_workload *added,
+		    struct findings *findings)
 {
 	struct document_files kept = {0};
 	struct snapshot next;
@@ -457,13 +467,16 @@ int control_rebuild(struct control *c, struct findings *findings)
 		err = control_build(c, &c->documents, &kept, &next, findings);
 	findings_drop_warnings(findings);
 	findings_log(findings);
+	if (err == 0)
+		err = rebuild_check(added, &next);
 	if (err < 0) {
 		files_free(&kept);
 		return err;
 	}
 	files_free(&c->kept);
 	c->kept = kept;
-	return control_advance(c, &next);
+	(void)control_advance(c, &next); /* it is said, and tried again */
+	return 0;
 }
 
 /* ---- kernel denials ---- */

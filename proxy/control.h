@@ -81,10 +81,12 @@ __attribute__((warn_unused_result)) int control_reload(struct control *c,
 
 /* The same with the documents of the last load, whatever stands in the folder now, and with
  * what the state folder keeps now: a rule that somebody is just writing does not keep a
- * workload from being added. `findings` has errors only: the documents' warnings were said when
- * they were loaded. */
-__attribute__((warn_unused_result)) int control_rebuild(struct control *c,
-							struct findings *findings);
+ * workload from being added. `added` must be among the workloads then (NULL: nobody must), else
+ * -ENOENT. Nothing was changed unless the result is 0; c->apply_failed says that not all of it
+ * could be applied yet. `findings` has errors only: the documents' warnings were said when they
+ * were loaded. */
+__attribute__((warn_unused_result)) int
+control_rebuild(struct control *c, const struct state_workload *added, struct findings *findings);
 
 extern const struct admin_route control_routes[]; /* status.c */
 extern const struct admin_route readiness_routes[];

@@ -284,6 +284,23 @@ static int enroll_one(struct enrollment *e, const struct loader *l, struct node 
 	return 0;
 }
 
+const char *enroll_try(struct enrollment *e, const struct fleet_workload *w)
+{
+	const struct member *now = enroll_find(e, w->namespace, w->name);
+	struct absentee a = {.selector = w->selector};
+	struct member *m;
+	int err = member_open(w, &e->host, &m, &a.why);
+	bool taken = err == 0 && place_is_taken(e, m->place);
+
+	if (taken && (now == NULL || m->place != now->place))
+		err = -EEXIST;
+	if (err == 0 && !taken && !member_on_host(m))
+		netns_unroute(m->enrolled.netns_fd);
+	member_free(m);
+	a.err = -err;
+	return err < 0 ? absentee_text(&a) : NULL;
+}
+
 static void absentees_free(struct absentee *a, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {

@@ -19,7 +19,7 @@
 struct asked {
 	struct state_workload workload;
 	struct label labels[LABELS_MAX];
-	uint64_t seconds; /* of a bypass */
+	unsigned seconds; /* of a bypass */
 	const char *reason;
 	const char *wrong; /* a parameter that cannot be */
 };
@@ -44,17 +44,6 @@ static void take_selector(struct asked *a, const char *value)
 		w->selector = SELECTOR_SYSTEMD;
 	else
 		a->wrong = "selector is none of netns:, cgroup:, systemd:id:";
-}
-
-/* Digits only: what is no number must not mean 0, which ends a bypass. */
-static void take_number(struct asked *a, const char *value, uint64_t *out)
-{
-	char *end;
-
-	errno = 0;
-	*out = strtoull(value, &end, 10);
-	if (value[0] < '0' || value[0] > '9' || *end != '\0' || errno != 0)
-		a->wrong = "inode and seconds are numbers";
 }
 
 static void take_label(struct asked *a, char *value)
@@ -82,7 +71,7 @@ static void take_parameter(void *arg, char *key, char *value)
 	else if (strcmp(key, "selector") == 0)
 		take_selector(a, value);
 	else if (strcmp(key, "inode") == 0)
-		take_number(a, value, &w->netns_inode);
+		w->netns_inode = strtoull(value, NULL, 10);
 	else if (strcmp(key, "boot") == 0)
 		w->boot_id = value;
 	else if (strcmp(key, "label") == 0)
@@ -92,7 +81,7 @@ static void take_parameter(void *arg, char *key, char *value)
 	else if (strcmp(key, "onUnavailable") == 0)
 		w->on_unavailable = value;
 	else if (strcmp(key, "seconds") == 0)
-		take_number(a, value, &a->seconds);
+		a->seconds = (unsigned)strtoul(value, NULL, 10);
 	else if (strcmp(key, "reason") == 0)
 		a->reason = value;
 	else
@@ -121,14 +110,6 @@ static unsigned say_error(struct text *body, const char *error)
 	return 200;
 }
 
-/* Why no workload can be added or removed now, or NULL. */
-static const char *away(const struct control *c)
-{
-	if (c->draining)
-		return "the daemon is stopping";
-	return c->loader == NULL ? "nothing is captured (capture: off in shunt.yaml)" : NULL;
-}
-
 /* ---- add and remove ---- */
 
 static const struct absentee *absentee_find(const struct enrollment *e, const char *namespace,
@@ -141,83 +122,115 @@ static const struct absentee *absentee_find(const struct enrollment *e, const ch
 	return NULL;
 }
 
-/* Why the workload that was to be added is not captured now. */
-static void say_not_captured(struct control *c, const struct state_workload *w, struct text *error)
+/* Why the workload that was to be added is not captured now; `err` is of the rebuild. */
+static void say_not_captured(struct control *c, const struct state_workload *w, int err,
+			     const struct findings *findings, struct text *error)
 {
 	const struct member *m = enroll_find(&c->enrollment, w->namespace, w->name);
 	const struct absentee *a = absentee_find(&c->enrollment, w->namespace, w->name);
 
-	if (a != NULL)
+	if (findings->errors > 0)
+		text_add(error, "it does not go together with the documents");
+	else if (err == -ENOENT)
+		text_add(error, "no Workload document has this name: give it labels (--label), or "
+				"write the document first");
+	else if (err < 0)
+		text_add(error, strerror(-err));
+	else if (a != NULL)
 		text_add(error, absentee_text(a));
 	else if (m != NULL)
 		text_adds(error, "it could not be captured: ", loader_error(c->loader), NULL);
-	else
-		text_add(error, "no Workload document has this name: give it labels (--label), or "
-				"write the document first");
 }
 
+/* By this selector, and as who the snapshot in force says. */
 static bool is_captured(const struct control *c, const struct state_workload *w)
 {
 	const struct member *m = enroll_find(&c->enrollment, w->namespace, w->name);
+	const struct fleet_workload *f = fleet_by_name(c->snapshot.fleet, w->namespace, w->name);
 
-	return m != NULL && m->captured && strcmp(m->selected, w->selected) == 0;
+	return m != NULL && f != NULL && m->captured && m->judged_as == f->identity &&
+	       strcmp(m->selected, w->selected) == 0;
 }
 
-/* Nothing is kept that did not work: what was kept by that name before is (NULL: nothing). */
-static void take_back(struct control *c, const struct state_workload *w, const char *before)
+/* One that is captured elsewhere is not let go of for a place that cannot be had. */
+static const char *move_check(struct control *c, const struct state_workload *w)
 {
-	const char *dir = c->options->state_dir;
+	const struct fleet_workload to = {
+		.namespace = w->namespace,
+		.name = w->name,
+		.selector = w->selector,
+		.selected = w->selected,
+		.netns_inode = w->netns_inode,
+		.boot_id = w->boot_id,
+	};
+	const struct member *m = enroll_find(&c->enrollment, w->namespace, w->name);
+
+	if (m == NULL || (m->selector == w->selector && strcmp(m->selected, w->selected) == 0))
+		return NULL;
+	return enroll_try(&c->enrollment, &to);
+}
+
+/* What did not work is not kept, and what was kept by that name is in force again. */
+static void take_back(struct control *c, const struct state_workload *w, const struct text *before,
+		      bool applied)
+{
 	struct findings ignored = {0};
 	char *why = NULL;
-	int err;
+	int err = state_restore(c->options->state_dir, w->namespace, w->name, before, &why);
 
-	if (before != NULL)
-		err = state_put_back(dir, w->namespace, w->name, before, &why);
-	else
-		err = state_remove(dir, w->namespace, w->name, &why);
-	if (err == 0)
-		err = control_rebuild(c, &ignored);
+	if (err == 0 && applied)
+		err = control_rebuild(c, NULL, &ignored);
 	if (err < 0)
 		log_errx("workload %s/%s: %s", w->namespace, w->name, why ? why : strerror(-err));
 	findings_free(&ignored);
 	free(why);
 }
 
-/* Puts into force what is kept now, and returns 0 when it is captured. */
-static int workload_try(struct control *c, const struct state_workload *w, const char *before,
-			struct text *error, struct findings *findings)
+/* The new document in place of the one that was kept. */
+static int state_exchange(struct control *c, const struct state_workload *w, struct text *before,
+			  struct text *error)
 {
-	int err = control_rebuild(c, findings);
+	const char *dir = c->options->state_dir;
+	char *why = NULL;
+	int err = state_get(dir, w->namespace, w->name, before, &why);
 
-	if (is_captured(c, w)) {
-		log_info("workload %s/%s: added", w->namespace, w->name);
-		return 0;
-	}
-	if (findings->errors > 0)
-		text_add(error, "it does not go together with the documents");
-	else
-		say_not_captured(c, w, error);
-	take_back(c, w, before);
-	log_warnx("workload %s/%s: not added: %s", w->namespace, w->name, text_string(error));
-	return err < 0 ? err : -ENOENT;
+	if (err == 0)
+		err = state_put(dir, w, &why);
+	if (err < 0)
+		text_add(error, why ? why : strerror(-err));
+	free(why);
+	return err;
 }
 
-/* Keeps it, and returns when it is captured: 0; else `error` says why it is not. */
+/* Keeps it, and returns when it is captured: 0; else `error` says why it is not, and everything
+ * is as it was. */
 static int workload_add(struct control *c, const struct state_workload *w, struct text *error,
 			struct findings *findings)
 {
-	const struct document_file *kept = state_find(&c->kept, w->namespace, w->name);
-	char *before = kept ? strndup(kept->text, kept->len) : NULL, *why = NULL;
-	int err = kept && before == NULL ? -ENOMEM : 0;
+	const char *obstacle = move_check(c, w);
+	struct text before = {0};
+	int err = 0;
 
+	if (obstacle != NULL) {
+		text_add(error, obstacle);
+		err = -ENOENT;
+	} else {
+		err = state_exchange(c, w, &before, error);
+	}
+	if (err == 0) {
+		err = control_rebuild(c, w, findings);
+		if (err < 0 || !is_captured(c, w)) {
+			say_not_captured(c, w, err, findings, error);
+			take_back(c, w, &before, err == 0);
+			err = err < 0 ? err : -ENOENT;
+		}
+	}
 	if (err == 0)
-		err = state_put(c->options->state_dir, w, &why);
-	if (err < 0)
-		text_add(error, why ? why : strerror(-err));
+		log_info("workload %s/%s: added", w->namespace, w->name);
 	else
-		err = workload_try(c, w, before, error, findings);
-	free(why);
-	free(before);
+		log_warnx("workload %s/%s: not added: %s", w->namespace, w->name,
+			  text_string(error));
+	text_free(&before);
 	return err;
 }
 
@@ -270,8 +283,8 @@ unsigned post_workload_add(void *arg, const char *query, struct text *body)
 	asked_read(&a, copy);
 	if (a.wrong == NULL && a.workload.selector == SELECTOR_NONE)
 		a.wrong = "a selector is needed";
-	if (a.wrong == NULL)
-		a.wrong = away(c);
+	if (a.wrong == NULL && c->draining)
+		a.wrong = "the daemon is stopping";
 	if (a.wrong != NULL)
 		status = say_error(body, a.wrong);
 	else if (workload_add(c, &a.workload, &error, &findings) == 0)
@@ -296,10 +309,11 @@ static int workload_remove(struct control *c, const char *namespace, const char 
 		text_add(error, why ? why : strerror(-err));
 	} else {
 		log_info("workload %s/%s: removed", namespace, name);
-		err = control_rebuild(c, &findings);
-		if (err < 0)
+		if (control_rebuild(c, NULL, &findings) < 0 || c->apply_failed) {
 			text_add(error, "removed, but not everything could be applied; the log "
 					"says why");
+			err = -EIO;
+		}
 	}
 	free(why);
 	findings_free(&findings);
@@ -318,8 +332,8 @@ unsigned post_workload_remove(void *arg, const char *query, struct text *body)
 	if (copy == NULL)
 		return 500;
 	asked_read(&a, copy);
-	if (a.wrong == NULL)
-		a.wrong = away(c);
+	if (a.wrong == NULL && c->draining)
+		a.wrong = "the daemon is stopping";
 	if (a.wrong == NULL)
 		err = workload_remove(c, a.workload.namespace, a.workload.name, &error);
 	text_add(body, "{");
@@ -373,8 +387,7 @@ unsigned post_workload_bypass(void *arg, const char *query, struct text *body)
 	m->bypassed = a.seconds != 0;
 	if (a.seconds != 0)
 		log_warnx("workload %s: BYPASSED for %u s: its new connections are not judged%s%s",
-			  m->key, (unsigned)a.seconds, a.reason[0] ? "; reason given: " : "",
-			  a.reason);
+			  m->key, a.seconds, a.reason[0] ? "; reason given: " : "", a.reason);
 	else
 		log_info("workload %s: the bypass was ended", m->key);
 	text_add(body, "{");
@@ -401,12 +414,6 @@ static void bypasses_tend(struct control *c)
 	}
 }
 
-/* Gone, or its number is another process's: not, say, out of descriptors for the moment. */
-static bool process_is_gone(const struct absentee *a)
-{
-	return a != NULL && (a->err == ENOENT || a->err == ESRCH || a->err == ESTALE);
-}
-
 void workloads_tend(struct control *c)
 {
 	const struct fleet *fleet = c->snapshot.fleet;
@@ -417,7 +424,7 @@ void workloads_tend(struct control *c)
 		const struct fleet_workload *w = &fleet->workloads[i];
 
 		if (!w->from_state || w->netns_inode == 0 ||
-		    !process_is_gone(absentee_find(&c->enrollment, w->namespace, w->name)))
+		    absentee_find(&c->enrollment, w->namespace, w->name) == NULL)
 			continue;
 		log_info("workload %s/%s: its process is gone", w->namespace, w->name);
 		if (workload_remove(c, w->namespace, w->name, &error) < 0)

@@ -306,6 +306,8 @@ holds "mended, it is captured again" judged
 printf 'rubbish' >"$STATE/workloads/shop_held.yaml"
 is_told "a file that was damaged meanwhile refuses an add, with its place" 1 "workloads/shop_held.yaml:1:1" \
 	add shop/other --netns "/run/netns/$BOX-outside" --label a=b
+is_told "... and other labels for one that is there" 1 "does not go together" \
+	add shop/late --netns "$LATE" --label app=frontend
 holds "... which changes nothing" judged
 same "... nor says the documents' warnings again" "0 1" \
 	"$(grep -c 'UDP is not policed' "$TMP/said") $(grep -c 'UDP is not policed' "$TMP/shuntd.log")"
@@ -345,6 +347,17 @@ is_told "with other labels it is another at once" 0 "" add shop/late --netns "$L
 same "... in the kernel and in the proxy" "200 200 403" \
 	"$(curl_from late http://10.78.0.99/private) $(curl_from late http://10.78.0.12/public/a) $(curl_from late http://10.78.0.12/private)"
 add shop/late --netns "$LATE" --label app=caged >/dev/null
+released() { grep -c 'workload shop/late: released' "$TMP/shuntd.log"; }
+before=$(released)
+is_told "a place that cannot be had does not cost it the one it has" 1 "not a network namespace" \
+	add shop/late --netns /etc/passwd --label app=caged
+is_told "... nor one that is another's" 1 "another workload has this network namespace" \
+	add shop/late --netns "/run/netns/$BOX-api" --label app=caged
+is_told "... nor missing labels" 1 "no Workload document" add shop/late --netns "$LATE"
+holds "... it is judged as before" judged
+same "... kept as before, too" "netns:$LATE caged" \
+	"$(grep -o 'netns:[^"]*' "$STATE/workloads/shop_late.yaml") $(grep -o caged "$STATE/workloads/shop_late.yaml")"
+same "... and was not let go of meanwhile" "$before" "$(released)"
 ip netns add "$BOX-later"
 wire "/run/netns/$BOX-later" 48
 is_told "with another path it moves there" 0 "captured (netns /run/netns/$BOX-later" \

@@ -315,6 +315,35 @@ static void what_was_removed_is_gone(void **state)
 	unload(&l);
 }
 
+static void what_was_kept_can_be_had_again(void **state)
+{
+	struct text before = {0}, none = {0};
+	struct state_workload other = full;
+	struct loaded l;
+	char *error;
+
+	(void)state;
+	opened();
+	put(&full);
+	other.selected = "/run/netns/other";
+	assert_int_equal(state_get(dir, "shop", "api-1", &before, &error), 0);
+	put(&other);
+	assert_int_equal(state_restore(dir, "shop", "api-1", &before, &error), 0);
+	l = load_kept(NULL);
+	assert_string_equal(named(&l, "shop", "api-1")->selected, full.selected);
+	unload(&l);
+	other.name = "b";
+	assert_int_equal(state_get(dir, "shop", "b", &none, &error), 0);
+	assert_int_equal(none.len, 0);
+	put(&other);
+	assert_int_equal(state_restore(dir, "shop", "b", &none, &error), 0);
+	assert_int_equal(access(in("workloads/shop_b.yaml"), F_OK), -1);
+	assert_int_equal(state_get(dir, "..", "/x", &none, &error), 0);
+	assert_int_equal(none.len, 0);
+	text_free(&before);
+	text_free(&none);
+}
+
 static void refused(struct state_workload w, const char *why)
 {
 	struct document_files files = {0};
@@ -688,6 +717,7 @@ int main(void)
 		T(a_second_put_replaces_the_first),
 		T(what_was_kept_before_can_be_put_back),
 		T(what_was_removed_is_gone),
+		T(what_was_kept_can_be_had_again),
 		T(what_could_not_be_read_again_is_not_kept),
 		T(a_name_too_long_for_a_file_is_refused),
 		T(what_a_crash_left_behind_is_passed_over),
