@@ -414,6 +414,12 @@ static void bypasses_tend(struct control *c)
 	}
 }
 
+/* Other obstacles may pass: a port that is taken, descriptors that are short. */
+static bool is_gone(const struct absentee *a)
+{
+	return a != NULL && a->why == REASON_NONE && (a->err == ENOENT || a->err == ESTALE);
+}
+
 void workloads_tend(struct control *c)
 {
 	const struct fleet *fleet = c->snapshot.fleet;
@@ -424,7 +430,7 @@ void workloads_tend(struct control *c)
 		const struct fleet_workload *w = &fleet->workloads[i];
 
 		if (!w->from_state || w->netns_inode == 0 ||
-		    absentee_find(&c->enrollment, w->namespace, w->name) == NULL)
+		    !is_gone(absentee_find(&c->enrollment, w->namespace, w->name)))
 			continue;
 		log_info("workload %s/%s: its process is gone", w->namespace, w->name);
 		if (workload_remove(c, w->namespace, w->name, &error) < 0)

@@ -385,6 +385,18 @@ becomes "a workload added by a pid is forgotten when the process has ended" forg
 same "... with what the kernel had of it" $((before - 1)) "$(find "$BPFFS/shunt" -name 'inbound_*' | wc -l)"
 holds "... and the log says so" grep -q "workload shop/brief: its process is gone" "$TMP/shuntd.log"
 same "... the other one stays" "captured 403" "$(status_of held .state) $(held http://10.78.0.99/private)"
+# What may pass is no reason to forget: here another mesh's port.
+meshed() { nsenter --net="/proc/$HELD/ns/net" ss -Hltn "sport = :15008" | grep -q .; }
+daemon_stop TERM
+nsenter --net="/proc/$HELD/ns/net" nc -lk 15008 >/dev/null 2>&1 &
+PIDS+=($!)
+eventually meshed
+daemon_start || exit 1
+becomes "one that cannot be captured just now is absent" in_state held absent
+sleep 1.5 # three looks of the daemon
+same "... but not forgotten" "absent 1" "$(status_of held .state) $(find "$STATE/workloads" -name '*held*' | wc -l)"
+kill "${PIDS[-1]}"
+becomes "... and captured when it can be" in_state held captured
 # The path of a process leads into another namespace after a while: the number tells them apart.
 daemon_stop TERM
 sed -i 's/netns-inode:[0-9]*/netns-inode:4026531999/' "$STATE/workloads/shop_held.yaml"
