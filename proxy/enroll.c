@@ -284,12 +284,12 @@ static int enroll_one(struct enrollment *e, const struct loader *l, struct node 
 	return 0;
 }
 
-const char *enroll_try(struct enrollment *e, const struct fleet_workload *w)
+const char *enroll_try(struct enrollment *e, const struct loader *l, const struct fleet_workload *w)
 {
 	const struct member *now = enroll_find(e, w->namespace, w->name);
 	struct absentee a = {.selector = w->selector};
 	struct member *m;
-	int err = member_open(w, &e->host, &m, &a.why);
+	int err = member_open(w, &e->host, l, &m, &a.why);
 	bool taken = err == 0 && place_is_taken(e, m->place);
 
 	if (taken && (now == NULL || m->place != now->place))

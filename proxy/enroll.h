@@ -62,7 +62,8 @@ __attribute__((warn_unused_result)) int enroll_adopt(struct enrollment *e, struc
 void enroll_open(struct enrollment *e, const struct loader *l, struct node *node,
 		 const struct fleet *fleet);
 /* Why `w` could not be opened, for people, or NULL: it could. Nothing is changed. */
-const char *enroll_try(struct enrollment *e, const struct fleet_workload *w);
+const char *enroll_try(struct enrollment *e, const struct loader *l,
+		       const struct fleet_workload *w);
 /* The kernel captures and steers for every member, as `fleet` and `x` say. 0, or the last
  * error: who could not be captured is shown as failed and tried again. *held: one of them is
  * still judged under an identity of before, whose policy entries must stay. */

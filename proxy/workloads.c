@@ -19,7 +19,7 @@
 struct asked {
 	struct state_workload workload;
 	struct label labels[LABELS_MAX];
-	unsigned seconds; /* of a bypass */
+	uint64_t seconds; /* of a bypass */
 	const char *reason;
 	const char *wrong; /* a parameter that cannot be */
 };
@@ -44,6 +44,17 @@ static void take_selector(struct asked *a, const char *value)
 		w->selector = SELECTOR_SYSTEMD;
 	else
 		a->wrong = "selector is none of netns:, cgroup:, systemd:id:";
+}
+
+/* Digits only: what is no number must not mean 0, which ends a bypass. */
+static void take_number(struct asked *a, const char *value, uint64_t *out)
+{
+	char *end;
+
+	errno = 0;
+	*out = strtoull(value, &end, 10);
+	if (value[0] < '0' || value[0] > '9' || *end != '\0' || errno != 0)
+		a->wrong = "inode and seconds are numbers";
 }
 
 static void take_label(struct asked *a, char *value)
@@ -71,7 +82,7 @@ static void take_parameter(void *arg, char *key, char *value)
 	else if (strcmp(key, "selector") == 0)
 		take_selector(a, value);
 	else if (strcmp(key, "inode") == 0)
-		w->netns_inode = strtoull(value, NULL, 10);
+		take_number(a, value, &w->netns_inode);
 	else if (strcmp(key, "boot") == 0)
 		w->boot_id = value;
 	else if (strcmp(key, "label") == 0)
@@ -81,7 +92,7 @@ static void take_parameter(void *arg, char *key, char *value)
 	else if (strcmp(key, "onUnavailable") == 0)
 		w->on_unavailable = value;
 	else if (strcmp(key, "seconds") == 0)
-		a->seconds = (unsigned)strtoul(value, NULL, 10);
+		take_number(a, value, &a->seconds);
 	else if (strcmp(key, "reason") == 0)
 		a->reason = value;
 	else
@@ -108,6 +119,14 @@ static unsigned say_error(struct text *body, const char *error)
 	put_string(&o, "error", error);
 	text_add(body, "}\n");
 	return 200;
+}
+
+/* Why no workload can be added or removed now, or NULL. */
+static const char *away(const struct control *c)
+{
+	if (c->draining)
+		return "the daemon is stopping";
+	return c->loader == NULL ? "nothing is captured (capture: off in shunt.yaml)" : NULL;
 }
 
 /* ---- add and remove ---- */
@@ -167,7 +186,7 @@ static const char *move_check(struct control *c, const struct state_workload *w)
 
 	if (m == NULL || (m->selector == w->selector && strcmp(m->selected, w->selected) == 0))
 		return NULL;
-	return enroll_try(&c->enrollment, &to);
+	return enroll_try(&c->enrollment, c->loader, &to);
 }
 
 /* What did not work is not kept, and what was kept by that name is in force again. */
@@ -283,8 +302,8 @@ unsigned post_workload_add(void *arg, const char *query, struct text *body)
 	asked_read(&a, copy);
 	if (a.wrong == NULL && a.workload.selector == SELECTOR_NONE)
 		a.wrong = "a selector is needed";
-	if (a.wrong == NULL && c->draining)
-		a.wrong = "the daemon is stopping";
+	if (a.wrong == NULL)
+		a.wrong = away(c);
 	if (a.wrong != NULL)
 		status = say_error(body, a.wrong);
 	else if (workload_add(c, &a.workload, &error, &findings) == 0)
@@ -332,8 +351,8 @@ unsigned post_workload_remove(void *arg, const char *query, struct text *body)
 	if (copy == NULL)
 		return 500;
 	asked_read(&a, copy);
-	if (a.wrong == NULL && c->draining)
-		a.wrong = "the daemon is stopping";
+	if (a.wrong == NULL)
+		a.wrong = away(c);
 	if (a.wrong == NULL)
 		err = workload_remove(c, a.workload.namespace, a.workload.name, &error);
 	text_add(body, "{");
@@ -387,7 +406,8 @@ unsigned post_workload_bypass(void *arg, const char *query, struct text *body)
 	m->bypassed = a.seconds != 0;
 	if (a.seconds != 0)
 		log_warnx("workload %s: BYPASSED for %u s: its new connections are not judged%s%s",
-			  m->key, a.seconds, a.reason[0] ? "; reason given: " : "", a.reason);
+			  m->key, (unsigned)a.seconds, a.reason[0] ? "; reason given: " : "",
+			  a.reason);
 	else
 		log_info("workload %s: the bypass was ended", m->key);
 	text_add(body, "{");

@@ -253,40 +253,6 @@ static void a_second_put_replaces_the_first(void **state)
 	unload(&l);
 }
 
-/* What an `add` that failed does: nothing is lost by it. */
-static void what_was_kept_before_can_be_put_back(void **state)
-{
-	struct document_files files = {0};
-	struct state_workload w = full;
-	const struct document_file *kept;
-	struct loaded l;
-	char *error;
-
-	(void)state;
-	opened();
-	put(&full);
-	w.name = "api"; /* the beginning of the other's */
-	w.selected = "/run/netns/b";
-	put(&w);
-	assert_int_equal(state_read(dir, &files, &error), 0);
-	kept = state_find(&files, "shop", "api-1");
-	assert_non_null(kept);
-	assert_non_null(strstr(kept->text, "api-1"));
-	assert_ptr_not_equal(kept, state_find(&files, "shop", "api"));
-	assert_null(state_find(&files, "shop", "ap"));
-	assert_null(state_find(&files, "hop", "api"));
-	w.name = "api-1";
-	w.selected = "/run/netns/other";
-	put(&w);
-	assert_int_equal(state_put_back(dir, "shop", "api-1", kept->text, &error), 0);
-	assert_null(error);
-	l = load_kept(NULL);
-	assert_string_equal(named(&l, "shop", "api-1")->selected, full.selected);
-	assert_int_equal(named(&l, "shop", "api-1")->netns_inode, full.netns_inode);
-	unload(&l);
-	files_free(&files);
-}
-
 static void what_was_removed_is_gone(void **state)
 {
 	struct state_workload other = full;
@@ -715,7 +681,6 @@ int main(void)
 		T(what_was_put_is_read_again),
 		T(every_selector_is_kept),
 		T(a_second_put_replaces_the_first),
-		T(what_was_kept_before_can_be_put_back),
 		T(what_was_removed_is_gone),
 		T(what_was_kept_can_be_had_again),
 		T(what_could_not_be_read_again_is_not_kept),
