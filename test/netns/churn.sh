@@ -105,7 +105,9 @@ for ((i = 0; i < HELD; i++)); do ip netns del "$BOX-held$i"; done
 all_gone() { [ "$(namespaces) $(states captured)" = "$1" ]; }
 holds "all deleted, the daemon lets go of all" eventually all_gone "$(sed 's/.*namespaces=\([0-9]*\).*/\1/' <<<"$before") 3"
 echo "# $(each "$start" "$(now)" 1) after the first was deleted"
-same "... and of what they listened on" 0 "$(ports)"
+kill "$STARTED"
+wait "$STARTED" 2>/dev/null
+same "... and of a port when nobody listens there any more" 0 "$(ports)"
 same "... they stay added, for when they are there again" "$HELD" "$(states absent)"
 for ((i = 0; i < HELD; i++)); do remove held$i || failed=$((failed + 1)); done
 eventually is_left "$before"
