@@ -144,7 +144,9 @@ $(B)/test/unit/test_%: $(B)/test/unit/test_%.o $(call objects,$(UNIT_HELPERS)) $
 		$(ARCHIVES) $(LLHTTP_OBJS)
 	$(SAY) LD $@
 	$(Q)$(CC) $(LDFLAGS) $(if $(shell grep -l failmalloc test/unit/test_$*.c),$(WRAP) \
-		$(call objects,test/unit/failmalloc.c)) $< $(B)/libcli.a $(ARCHIVES) $(B)/libpure.a \
+		$(call objects,test/unit/failmalloc.c)) $(if $(shell grep -l noloader \
+		test/unit/test_$*.c),$(call objects,test/unit/noloader.c)) $< $(B)/libcli.a \
+		$(ARCHIVES) $(B)/libpure.a \
 		$(LLHTTP_OBJS) $(LIBS) -lcmocka -o $@
 
 CORPORA := http1 opaque config
