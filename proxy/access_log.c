@@ -24,6 +24,7 @@
 #include "proxy/cgroup.h"
 #include "proxy/log.h"
 #include "proxy/metrics.h"
+#include "proxy/privilege.h"
 #include "proxy/ring.h"
 
 #define RING_BYTES (1U << 20)
@@ -552,6 +553,7 @@ static void *log_thread(void *arg)
 	unsigned most;
 	bool stop;
 
+	privilege_keep(PRIVILEGE_LOG);
 	for (;;) {
 		stop = atomic_load(&log->stop);
 		most = work(log);

@@ -19,6 +19,7 @@
 #include "proxy/notify.h"
 #include "proxy/origdst.h"
 #include "proxy/policy.h"
+#include "proxy/privilege.h"
 #include "proxy/recorder.h"
 #include "proxy/workloads.h"
 
@@ -811,6 +812,8 @@ int control_start(struct control *c)
 		err = start_admin(c);
 	if (err == 0)
 		err = control_apply(c);
+	if (err == 0)
+		privilege_keep(PRIVILEGE_CONTROL);
 	c->ready = err == 0;
 	return err;
 }

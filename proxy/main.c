@@ -20,6 +20,7 @@
 #include "proxy/control.h"
 #include "proxy/log.h"
 #include "proxy/notify.h"
+#include "proxy/privilege.h"
 #include "proxy/version.h"
 
 static struct {
@@ -247,11 +248,9 @@ int main(int argc, char **argv)
 		.cgroup_root = settings.cgroup_root,
 		.capability = &capability,
 	};
-	if (geteuid() != 0) {
-		fprintf(stderr, "shuntd: needs root (or CAP_BPF, CAP_NET_ADMIN, CAP_SYS_ADMIN)\n");
-		return 1;
-	}
-	err = take_lock();
+	err = privilege_check();
+	if (err == 0)
+		err = take_lock();
 	if (err == 0)
 		err = control_read(&control, &options);
 	if (err == 0)

@@ -21,6 +21,7 @@
 #include "proxy/addr.h"
 #include "proxy/io.h"
 #include "proxy/log.h"
+#include "proxy/privilege.h"
 
 #ifndef SO_NETNS_COOKIE
 #define SO_NETNS_COOKIE 71
@@ -190,6 +191,8 @@ static void *helper_run(void *arg)
 	struct timespec until;
 
 	(void)arg;
+	pthread_setname_np(pthread_self(), "shunt-netns");
+	privilege_keep(PRIVILEGE_NETNS);
 	pthread_mutex_lock(&helper.lock);
 	while (!helper.stop) {
 		if (helper.asks != NULL) {

@@ -6,6 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "proxy/privilege.h"
 #include "proxy/status.h"
 #include "proxy/version.h"
 #include "proxy/workloads.h"
@@ -211,6 +212,15 @@ static void say_refused(struct object *list, const struct control *c)
 	subsystem(list, "refusals", "ok", &t, NULL);
 }
 
+static void say_privileges(struct object *list)
+{
+	struct text t = {0};
+	bool well = privilege_describe(&t);
+
+	subsystem(list, "privileges", well ? "ok" : "warn", &t,
+		  well ? NULL : "a thread holds more than it needs; please report it");
+}
+
 /* ---- workloads ---- */
 
 static void put_addresses(struct object *o, const struct member *m)
@@ -383,6 +393,7 @@ static unsigned get_status(void *arg, const char *query, struct text *body)
 	say_proxy(&list, c);
 	say_log(&list, c);
 	say_refused(&list, c);
+	say_privileges(&list);
 	text_add(body, "]");
 	workloads(&root, c);
 	listeners(&root, c);

@@ -4,14 +4,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/capability.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "proxy/exchange.h"
 #include "proxy/log.h"
+#include "proxy/privilege.h"
 
 #define LINGER_MS 2000
 
@@ -108,24 +107,12 @@ static void worker_end(struct worker *w)
 	close(w->reserve);
 }
 
-/* Workers parse what peers send: they keep no capability (per thread; sockets inside other
- * namespaces come from the helper thread). */
-static void drop_capabilities(void)
-{
-	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-	struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {{0}};
-
-	if (syscall(SYS_capset, &header, none) < 0) {
-		log_err("a worker cannot give up its capabilities");
-		abort();
-	}
-}
-
 static void *worker_main(void *arg)
 {
 	struct worker *w = arg;
 
-	drop_capabilities();
+	pthread_setname_np(pthread_self(), "shunt-worker");
+	privilege_keep(PRIVILEGE_WORKER);
 	worker_loop(w);
 	worker_end(w);
 	return NULL;
