@@ -248,11 +248,14 @@ int main(int argc, char **argv)
 		.cgroup_root = settings.cgroup_root,
 		.capability = &capability,
 	};
-	err = privilege_check();
-	if (err == 0)
-		err = take_lock();
+	err = take_lock();
 	if (err == 0)
 		err = control_read(&control, &options);
+	/* Listeners alone need none. Of whom no folder was let in it says what he lacks. */
+	if (err == -EACCES || err == -EPERM)
+		err = privilege_check() < 0 ? -EPERM : err;
+	else if (err == 0 && control.snapshot.options.capture)
+		err = privilege_check();
 	if (err == 0)
 		capability_start(&capability);
 	if (err == 0 && control.snapshot.options.capture)

@@ -102,7 +102,7 @@ int origdst_claim(struct worker *w, const struct enrolled *e, enum listener_kind
 		origdst_release(out);
 		err = -ENOTCONN; /* reset while it waited for us */
 	}
-	out->arrived = err == 0 && !egress;
+	out->arrived = err == 0 && !egress && e->upstream == NULL;
 	if (out->arrived)
 		__atomic_fetch_add(&w->node->globals->arrivals_open, 1, __ATOMIC_RELAXED);
 	return err;

@@ -44,10 +44,14 @@ static const struct {
 	unsigned number;
 	const char *name;
 } names[] = {
-	{CAP_DAC_OVERRIDE, "cap_dac_override"}, {CAP_DAC_READ_SEARCH, "cap_dac_read_search"},
-	{CAP_SETPCAP, "cap_setpcap"},		{CAP_NET_BIND_SERVICE, "cap_net_bind_service"},
-	{CAP_NET_ADMIN, "cap_net_admin"},	{CAP_SYS_PTRACE, "cap_sys_ptrace"},
-	{CAP_SYS_ADMIN, "cap_sys_admin"},	{CAP_PERFMON, "cap_perfmon"},
+	{CAP_DAC_OVERRIDE, "cap_dac_override"},
+	{CAP_DAC_READ_SEARCH, "cap_dac_read_search"},
+	{CAP_SETPCAP, "cap_setpcap"},
+	{CAP_NET_BIND_SERVICE, "cap_net_bind_service"},
+	{CAP_NET_ADMIN, "cap_net_admin"},
+	{CAP_SYS_PTRACE, "cap_sys_ptrace"},
+	{CAP_SYS_ADMIN, "cap_sys_admin"},
+	{CAP_PERFMON, "cap_perfmon"},
 	{CAP_BPF, "cap_bpf"},
 };
 

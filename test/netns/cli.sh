@@ -14,7 +14,7 @@ curl_from intruder http://10.78.0.12/public/a >/dev/null
 wait_record '.errno == "ECONNREFUSED"' >/dev/null
 
 holds "status is well" shunt_ status >"$TMP/status"
-same "... seven lines, all with a tick" 7 "$(grep -c '^√' "$TMP/status")"
+same "... eight lines, all with a tick" 8 "$(grep -c '^√' "$TMP/status")"
 same "status -o json is JSON and names the workloads" "api frontend intruder" \
 	"$(shunt_ status -o json | jq -r '[.workloads[].name] | sort | join(" ")')"
 wait_record '.status == 403' >/dev/null
