@@ -26,6 +26,7 @@
 #define TEND_MS 500
 #define DRAIN_MS 50
 #define DRAIN_LEAST_MS 100 /* for handshakes that are under way */
+#define STOP_MS 5000 /* that everything else of a stop may take */
 #define SWEEP_TICKS 2
 #define RETRY_TICKS 10 /* of what failed before */
 #define HOST_ADDRESSES_MAX 256
@@ -549,7 +550,7 @@ static void drain_begin(struct control *c)
 			 "once",
 			 (unsigned long long)connections(c),
 			 c->snapshot.options.drain_timeout / 1000);
-	notify_stopping();
+	notify_stopping(c->snapshot.options.drain_timeout + STOP_MS);
 	if (uv_timer_start(&c->drain, drain_tick, DRAIN_LEAST_MS, DRAIN_MS) < 0)
 		uv_stop(&c->loop);
 }

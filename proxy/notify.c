@@ -3,6 +3,7 @@
 #include "proxy/notify.h"
 
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -36,7 +37,10 @@ void notify_ready(void)
 	notify("READY=1");
 }
 
-void notify_stopping(void)
+void notify_stopping(unsigned ms)
 {
-	notify("STOPPING=1");
+	char state[64];
+
+	snprintf(state, sizeof state, "STOPPING=1\nEXTEND_TIMEOUT_USEC=%llu", ms * 1000ULL);
+	notify(state);
 }

@@ -7,6 +7,7 @@
 #define SHUNT_NOTIFY_H
 
 void notify_ready(void);
-void notify_stopping(void);
+/* It takes up to `ms` to stop, however short the manager would have made it. */
+void notify_stopping(unsigned ms);
 
 #endif
