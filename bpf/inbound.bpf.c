@@ -190,8 +190,10 @@ static __always_inline int ingress(struct bpf_sk_lookup *ctx, struct arrival *a,
 		return SK_PASS;
 	if (a->judgement.verdict != VERDICT_PROXY)
 		return drop(a, w, REASON_POLICY_L4);
+	/* RST, as the kernel would answer without us. Not by passing: one that begins to listen
+	 * this very moment would take it unjudged. */
 	if (nobody_listens(a->globals, w, a->netns, a->dst.ip, a->dst.port))
-		return SK_PASS; /* the kernel answers RST, as it would without us */
+		return SK_DROP;
 	reason = REASON_DAEMON_AWAY;
 	if (!(w->flags & WORKLOAD_STOPPING))
 		reason = give(ctx, w,

@@ -731,14 +731,15 @@ int loader_workload_put(struct loader *l, const struct workload *w)
 	return err < 0 ? fail(l, err, "cannot enter a workload") : 0;
 }
 
-/* Every key of a hash map; `take` may remove the one it is given. */
+/* Every key of a hash map; `take` may remove the one it is given. Bounded: where others remove
+ * the next one, it begins again. */
 static void keys_each(int map, size_t size, void (*take)(int map, const void *key, void *arg),
 		      void *arg)
 {
 	unsigned char key[64], next[64];
 	bool more = bpf_map_get_next_key(map, NULL, key) == 0;
 
-	while (more) {
+	for (unsigned n = 0; more && n < 4 * PORTS_MAX; n++) {
 		more = bpf_map_get_next_key(map, key, next) == 0;
 		take(map, key, arg);
 		memcpy(key, next, size);

@@ -54,7 +54,7 @@ static __always_inline bool is_counted(struct tcp_sock *tp, const struct port_ke
 	p = bpf_map_lookup_elem(&ports, key);
 	if (p == NULL || p->live == 0)
 		return false;
-	p->owner = owner;
+	owner_set(p, owner);
 	return true;
 }
 

@@ -29,7 +29,7 @@
 #define STOP_MS 5000 /* that everything else of a stop may take */
 #define SWEEP_TICKS 2
 #define RETRY_TICKS 10 /* of what failed before */
-#define HOST_ADDRESSES_MAX 256
+#define HOST_ADDRESSES_MAX 4096
 
 static double wall_seconds(void)
 {
@@ -78,6 +78,7 @@ static int add_found(const struct control *c, struct directory *d)
 static int add_host(const struct control *c, struct directory *d)
 {
 	static struct addr16 found[HOST_ADDRESSES_MAX];
+	static bool said;
 	const struct addr16 loopback[] = {addr_from_v4(htonl(INADDR_LOOPBACK)),
 					  {{0, 0, 0, htonl(1)}}};
 	int n = netns_addresses(c->enrollment.host.netns_fd, found, HOST_ADDRESSES_MAX);
@@ -85,6 +86,11 @@ static int add_host(const struct control *c, struct directory *d)
 
 	if (n < 0)
 		return n;
+	if (n > HOST_ADDRESSES_MAX && !said) {
+		log_warnx("the host has %d addresses, the first %d are known as its own", n,
+			  HOST_ADDRESSES_MAX);
+		said = true;
+	}
 	for (int i = 0; i < n && i < HOST_ADDRESSES_MAX && err == 0; i++)
 		err = directory_add(d, &found[i], IDENTITY_HOST, DIRECTORY_NOT_LOCAL, NULL);
 	/* Only to explicit listeners a client comes from there. */
@@ -302,6 +308,7 @@ static int control_apply(struct control *c)
 	int err = apply_all(c);
 
 	c->apply_failed = err < 0;
+	c->ready |= err == 0;
 	return err;
 }
 
@@ -811,12 +818,13 @@ int control_start(struct control *c)
 		err = start_loop(c);
 	if (err == 0)
 		err = start_admin(c);
-	if (err == 0)
-		err = control_apply(c);
-	if (err == 0)
-		privilege_keep(PRIVILEGE_CONTROL);
-	c->ready = err == 0;
-	return err;
+	if (err < 0)
+		return err;
+	/* One workload that cannot be captured keeps the others from nothing. */
+	if (control_apply(c) < 0)
+		log_errx("not everything could be applied; trying again every few seconds");
+	privilege_keep(PRIVILEGE_CONTROL);
+	return 0;
 }
 
 void control_run(struct control *c)

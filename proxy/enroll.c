@@ -417,7 +417,10 @@ static int member_capture(struct enrollment *e, struct member *m, struct loader 
 		m->captured = err == 0;
 		return err;
 	}
-	quiet.flags = m->known ? m->wanted.flags : 0;
+	/* On the host the door stands already when it is not the first, and whoever is above it
+	 * was judged. */
+	if (!m->known && !(member_on_host(m) && e->on_host > 1))
+		quiet.flags = 0;
 	for (int kind = 0; kind < LISTENER_KINDS && err == 0; kind++)
 		if (m->enrolled.listeners[kind] >= 0)
 			err = loader_listener_put(l, m->enrolled.index, (enum listener_kind)kind,
@@ -582,6 +585,9 @@ void enroll_release(struct enrollment *e, struct loader *l, struct node *node,
 
 static bool member_refresh(struct member *m)
 {
+	/* It goes with lo, when that is set down for a moment. */
+	if (m->enrolled.listeners[LISTENER_EGRESS6] >= 0)
+		netns_route(m->enrolled.netns_fd);
 	if (!member_read_addresses(m))
 		return false;
 	m->captured = false; /* the kernel is to be told */
@@ -612,6 +618,8 @@ static bool absentee_is_back(const struct enrollment *e, const struct absentee *
 	const struct fleet_workload w = {.selector = a->selector, .selected = a->selected};
 	char path[PATH_MAX];
 
+	if (a->err == ENETDOWN)
+		return true; /* its lo is not up yet: asked each time, it lives already */
 	if (a->err != ENOENT)
 		return retry;
 	return member_path(&w, &e->host, path, sizeof path) == 0 && access(path, F_OK) == 0;

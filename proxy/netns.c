@@ -442,6 +442,20 @@ int netns_listen(int netns_fd, int listeners[LISTENER_KINDS])
 	return netns_visit(netns_fd, listen_all, listeners);
 }
 
+static int reroute(void *arg)
+{
+	(void)arg;
+	return route_slots6(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE);
+}
+
+void netns_route(int netns_fd)
+{
+	int err = netns_visit(netns_fd, reroute, NULL);
+
+	if (err < 0)
+		log_debug("route of the IPv6 slots: %s", strerror(-err));
+}
+
 static int unroute(void *arg)
 {
 	(void)arg;

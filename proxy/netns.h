@@ -30,6 +30,8 @@ __attribute__((warn_unused_result)) int netns_listen(int netns_fd, int listeners
 /* 1 if another process listens on this TCP port (host order) in the namespace, on any address;
  * 0 or -errno. */
 __attribute__((warn_unused_result)) int netns_port_taken(int netns_fd, uint16_t port);
+/* Adds the AnyIP route again, if it went: a failure is tried again by whoever calls. */
+void netns_route(int netns_fd);
 /* Takes the AnyIP route away again. */
 void netns_unroute(int netns_fd);
 

@@ -77,6 +77,13 @@ static __always_inline __u64 listener_owner(struct tcp_sock *tp, __u64 netns,
 	return netns == g->host_netns && g->host_workloads ? cgroup_owner(socket_cgroup(tp)) : 0;
 }
 
+/* A workload's port does not become nobody's because another socket shares it. */
+static __always_inline void owner_set(struct port *p, __u64 owner)
+{
+	if (owner != 0)
+		p->owner = owner;
+}
+
 /* Adds one. Looks again after the addition: a close that saw zero may have taken the entry away
  * in between, and then it starts over. Both may notice: an entry too many only steers. */
 static __always_inline bool port_add(const struct port_key *key, __u64 owner)
@@ -88,7 +95,7 @@ static __always_inline bool port_add(const struct port_key *key, __u64 owner)
 
 		if (p != NULL) {
 			__sync_fetch_and_add(&p->live, 1);
-			p->owner = owner;
+			owner_set(p, owner);
 			if (bpf_map_lookup_elem(&ports, key) == p)
 				return true;
 			continue;
@@ -113,7 +120,7 @@ static __always_inline bool port_walked(const struct port_key *key, __u32 epoch,
 
 		if (p != NULL) {
 			__sync_lock_test_and_set(&p->walked, epoch);
-			p->owner = owner;
+			owner_set(p, owner);
 			if (bpf_map_lookup_elem(&ports, key) == p)
 				return true;
 			continue;

@@ -251,10 +251,10 @@ static void read_spec(struct load *l, struct workload_document *w, const struct 
 	workload_labels(l, w, yaml_get(spec, "labels"));
 	if (yaml_get(spec, "selectors") == NULL && yaml_get(spec, "address") == NULL &&
 	    yaml_get(spec, "addresses") == NULL)
-		report_error(&l->report, spec->at,
-			     "a workload without selectors is a remote one and"
-			     " needs an address",
-			     NULL);
+		report_warning(&l->report, spec->at,
+			       "nobody is this workload: it has neither an address nor selectors;"
+			       " `shunt workload add` may give it one",
+			       NULL);
 }
 
 /* Policies see spec.labels; whoever writes them one level up would wonder for long. */

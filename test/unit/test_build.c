@@ -159,7 +159,6 @@ static void an_identity_keeps_its_number_over_loads(void **state)
 static void what_is_wrong_with_a_workload_is_said_at_its_place(void **state)
 {
 	(void)state;
-	says(W("{}"), 4, 7, "a workload without selectors is a remote one and needs an address");
 	says(W("{address: 10.0.0}"), 4, 17, "'10.0.0' is not an IP address");
 	says(W("{address: 10.0}"), 4, 17,
 	     "address: 10.0 without quotes is a number; write \"10.0\"");
@@ -628,6 +627,13 @@ static void two_listeners_of_one_place_are_refused(void **state)
 	assert_int_equal(l.err, -EINVAL);
 	assert_true(found(&l.f, FINDING_ERROR, 3, "also those of the listener at shunt.yaml:2"));
 	unload(&l);
+}
+
+/* What `shunt workload add` completes. */
+static void a_workload_that_is_nobody_yet_is_warned_about(void **state)
+{
+	(void)state;
+	warns(W("{labels: {app: a}}"), 4, "nobody is this workload");
 }
 
 static void labels_one_level_too_high_are_warned_about(void **state)
@@ -1315,6 +1321,7 @@ int main(void)
 		cmocka_unit_test(a_network_of_ipv6_does_not_cover_ipv4_unseen),
 		cmocka_unit_test(lists_of_an_exclusion_are_bounded),
 		cmocka_unit_test(the_exclusion_of_the_workload_is_narrower_than_that_of_the_mesh),
+		cmocka_unit_test(a_workload_that_is_nobody_yet_is_warned_about),
 		cmocka_unit_test(labels_one_level_too_high_are_warned_about),
 		cmocka_unit_test(more_workloads_than_the_node_has_places_for_are_refused),
 		cmocka_unit_test(policies_that_the_kernels_map_has_no_room_for_are_refused),

@@ -248,7 +248,7 @@ static void validate_prints_place_excerpt_and_caret(void **state)
 	assert_non_null(strstr(out, "40.yaml:4:8: error: unknown field 'adress'; did you mean "
 				    "'address'?\n    spec: {adress: 10.0.0.3}\n           ^\n"));
 	assert_non_null(strstr(out, "20-api.yaml:1:1: warning: UDP is not policed"));
-	assert_non_null(strstr(out, "invalid: 3 errors, 1 warning in 4 files\n"));
+	assert_non_null(strstr(out, "invalid: 2 errors, 2 warnings in 4 files\n"));
 }
 
 static void validate_of_a_good_folder_counts_what_it_holds(void **state)

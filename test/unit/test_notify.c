@@ -50,8 +50,8 @@ static void check_both(void)
 
 	notify_ready();
 	assert_string_equal(heard(fd), "READY=1");
-	notify_stopping();
-	assert_string_equal(heard(fd), "STOPPING=1");
+	notify_stopping(1500);
+	assert_string_equal(heard(fd), "STOPPING=1\nEXTEND_TIMEOUT_USEC=1500000");
 	assert_string_equal(heard(fd), "");
 	close(fd);
 }
@@ -101,7 +101,7 @@ static void without_a_manager_nothing_is_said_to_nobody(void **state)
 	setenv("NOTIFY_SOCKET", "", 1);
 	notify_ready();
 	setenv("NOTIFY_SOCKET", "/nonexistent/notify", 1);
-	notify_stopping(); /* a line in the log, and on it goes */
+	notify_stopping(0); /* a line in the log, and on it goes */
 }
 
 int main(void)
