@@ -841,6 +841,10 @@ static void close_handle(uv_handle_t *handle, void *arg)
 
 void control_stop(struct control *c)
 {
+	/* The loop still runs, to close things: a tick that is due would meet what is gone. */
+	c->draining = true;
+	uv_timer_stop(&c->tend);
+	uv_timer_stop(&c->drain);
 	explicits_close(&c->explicits, &c->enrollment, &c->node);
 	enroll_close(&c->enrollment, c->loader, &c->node, c->detach);
 	workers_stop(&c->node);
