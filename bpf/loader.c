@@ -929,12 +929,7 @@ int loader_inbound_attach(struct loader *l, int netns_fd, uint64_t netns)
 	inbound_name(name, netns);
 	err = link_put(l, fd, netns_fd, BPF_SK_LOOKUP, INBOUND_PREFIX, name);
 	close(fd);
-	if (err < 0)
-		return fail(l, err, "cannot attach the inbound program");
-	if (!loader_inbound_is_taken(l, netns_fd, netns))
-		return 0;
-	loader_inbound_detach(l, netns); /* two came at one moment, the other one before us */
-	return fail(l, -EBUSY, "another shuntd has this network namespace");
+	return err < 0 ? fail(l, err, "cannot attach the inbound program") : 0;
 }
 
 void loader_inbound_detach(struct loader *l, uint64_t netns)

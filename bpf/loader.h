@@ -75,12 +75,13 @@ void loader_listener_remove(struct loader *l, uint32_t index, enum listener_kind
 
 /* Loads an sk_lookup program for the network namespace `netns_fd` (an open /run/netns/NAME or
  * /proc/PID/ns/net) with the cookie `netns`, and attaches it, or replaces the one of the pinned
- * link. Who is judged there, and how, is in `workloads`. -EBUSY: it is taken, see below. */
+ * link. Who is judged there, and how, is in `workloads`. */
 __attribute__((warn_unused_result)) int loader_inbound_attach(struct loader *l, int netns_fd,
 							      uint64_t netns);
 void loader_inbound_detach(struct loader *l, uint64_t netns);
 /* Does another daemon of this machine, alive or not, judge what arrives there? Two must not: both
  * would take the same connections. Whoever attached first has the namespace. */
+/* Run by a thread that holds CAP_SYS_ADMIN: the kernel names programs to no other. */
 bool loader_inbound_is_taken(const struct loader *l, int netns_fd, uint64_t netns);
 
 /* Two steps make `policy` hold exactly these `n` entries (keys unique), changing only what

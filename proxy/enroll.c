@@ -429,7 +429,12 @@ static int member_capture(struct enrollment *e, struct member *m, struct loader 
 		err = loader_workload_put(l, &quiet);
 	if (err == 0)
 		err = loader_inbound_attach(l, m->enrolled.netns_fd, m->enrolled.netns);
-	m->taken = err == -EBUSY;
+	m->taken = err == 0 && member_is_taken(m, l);
+	if (m->taken) {
+		loader_inbound_detach(l, m->enrolled.netns);
+		loader_workload_remove(l, m->place);
+		err = -EBUSY;
+	}
 	if (err == 0 && member_on_host(m))
 		loader_host_workloads(l, host_workloads(e));
 	if (err == 0 && !m->known)

@@ -179,13 +179,33 @@ static int place_open(struct member *m, const struct fleet_workload *w,
 	return 0;
 }
 
+struct taken_question {
+	const struct loader *loader;
+	const struct enrolled *enrolled;
+};
+
+/* On the helper thread: it may ask the kernel whose a program is. */
+static int ask_taken(void *arg)
+{
+	const struct taken_question *q = arg;
+
+	return loader_inbound_is_taken(q->loader, q->enrolled->netns_fd, q->enrolled->netns);
+}
+
+bool member_is_taken(const struct member *m, const struct loader *l)
+{
+	struct taken_question q = {l, &m->enrolled};
+
+	return netns_visit(m->enrolled.netns_fd, ask_taken, &q) > 0;
+}
+
 /* Nobody else's: before anything of ours is there. */
 static int place_check(const struct member *m, const struct loader *l, enum reason *why)
 {
 	const struct enrolled *en = &m->enrolled;
 	int err = 0;
 
-	if (loader_inbound_is_taken(l, en->netns_fd, en->netns)) {
+	if (member_is_taken(m, l)) {
 		*why = REASON_FOREIGN_SHUNT;
 		return -EBUSY;
 	}

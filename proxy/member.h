@@ -67,6 +67,10 @@ __attribute__((warn_unused_result)) int member_open(const struct fleet_workload 
 						    enum reason *why);
 void member_free(struct member *m); /* NULL is allowed; the kernel has let go of it */
 
+/* Has another shuntd its namespace, or the host's? Asked before anything of ours is there, and
+ * after our door is: two may come at one moment. */
+bool member_is_taken(const struct member *m, const struct loader *l);
+
 /* The path that a document's selector means today, or -errno. */
 __attribute__((warn_unused_result)) int
 member_path(const struct fleet_workload *w, const struct host_place *host, char *path, size_t size);
