@@ -126,7 +126,7 @@ void privilege_keep(enum privilege kind)
 {
 	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
 	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {{0}};
-	uint64_t keep = kinds[kind].keeps, has;
+	uint64_t keep = kinds[kind].keeps, has = 0;
 
 	if (effective(&has) < 0)
 		goto fail;

@@ -31,25 +31,32 @@ static void endpoint_set(struct endpoint *e, struct addr16 ip, uint16_t port)
 	*e = (struct endpoint){.ip = ip, .port = htons(port), .family = v4 ? AF_INET : AF_INET6};
 }
 
+static bool port_parse(const char *s, unsigned *out)
+{
+	unsigned n = 0;
+
+	for (; *s >= '0' && *s <= '9' && n <= 65535; s++)
+		n = n * 10 + (unsigned)(*s - '0');
+	*out = n;
+	return *s == '\0' && n >= 1 && n <= 65535;
+}
+
 /* ADDRESS:PORT or [IPv6]:PORT */
 static bool upstream_parse(const char *s, struct endpoint *out)
 {
 	const char *colon = strrchr(s, ':');
-	char host[64], *end;
+	char host[64];
 	struct addr16 ip;
-	unsigned long port;
+	unsigned port;
 	size_t n;
 
-	if (colon == NULL || colon[1] < '0' || colon[1] > '9')
+	if (colon == NULL || !port_parse(colon + 1, &port))
 		return false;
 	n = (size_t)(colon - s);
 	if (n == 0 || n >= sizeof(host))
 		return false;
 	memcpy(host, s, n);
 	host[n] = '\0';
-	port = strtoul(colon + 1, &end, 10);
-	if (*end != '\0' || port == 0 || port > 65535)
-		return false;
 	if (host[0] == '[' && host[n - 1] == ']') {
 		host[n - 1] = '\0';
 		memmove(host, host + 1, n - 1);
