@@ -175,6 +175,7 @@ PEER_CASES := $(wildcard test/peer/cases*.c)
 PEERS := $(B)/test/peer/cases \
 	$(patsubst %.c,$(B)/%,$(filter-out $(PEER_CASES),$(wildcard test/peer/*.c)))
 $(B)/test/peer/cases: $(call objects,$(PEER_CASES))
+$(B)/test/peer/closes: $(call objects,test/peer/cases_util.c)
 $(PEERS): $(B)/%: $(B)/%.o
 	$(SAY) LD $@
 	$(Q)$(CC) $(LDFLAGS) $^ -o $@

@@ -165,7 +165,6 @@ now() {
 	FACTS=$(tail -n 1 "$TMP/later-$1")
 }
 
-metric() { in_ns node curl -s http://127.0.0.1:15020/metrics | awk -v m="$1" 'index($0, m) == 1 {s += $NF} END {printf "%d", s}'; }
 
 # wait_slots N: until at most N slots are in use
 wait_slots() {

@@ -9,7 +9,6 @@ nginx_start outside 9001
 config_write <test/netns/policy.yaml
 daemon_start || exit 1
 
-metric() { in_ns node curl -s http://127.0.0.1:15020/metrics | awk -v m="$1" 'index($0, m) == 1 {s += $NF} END {printf "%d", s}'; }
 connects() { # NAMESPACE ADDRESS PORT: the errno's name, and whether it was at once
 	in_ns "$1" python3 - "$2" "$3" <<-'PY'
 	import errno, socket, sys, time

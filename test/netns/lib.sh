@@ -200,6 +200,25 @@ cgroup_remove() {
 	[ ! -e "$dir" ]
 }
 
+# force_proxy PORT...: no document of this version asks for a connection of any bytes, so every
+# entry of the kernel's policy map for these ports becomes PROXY (2) by hand. The daemon's own
+# policy says DIRECT, and it relays what it cannot read. Until the next reload.
+force_proxy() {
+	local map=$BPFFS/shunt/${BOX#shunt-}/v2/policy port key rule
+	for port in "$@"; do
+		bpftool -j map dump pinned "$map" | jq -r '.[] | [(.key | map(ltrimstr("0x")) | join(" ")), (.value[4:] | map(ltrimstr("0x")) | join(" "))] | @tsv' |
+			while IFS=$'\t' read -r key rule; do
+				case $key in
+				*" $(printf '%02x %02x' $((port >> 8)) $((port & 255))) "*) # shellcheck disable=SC2086
+					bpftool map update pinned "$map" key hex $key value hex 02 00 00 00 $rule ;;
+				esac
+			done
+	done
+}
+
+# metric PREFIX: the sum of the samples whose lines begin so.
+metric() { in_ns node curl -s http://127.0.0.1:15020/metrics | awk -v m="$1" 'index($0, m) == 1 {s += $NF} END {printf "%d", s}'; }
+
 # ---- servers and clients ----
 
 # nginx_start NAMESPACE PORT [NAME]: answers every path with its own name, keeps connections.

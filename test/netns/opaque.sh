@@ -1,22 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-# Opaque TCP through the proxy. No document of this version asks for it, so the test puts a
-# PROXY verdict into the kernel's map by hand: the daemon's own policy says DIRECT, and it
-# relays what it cannot read.
+# Opaque TCP through the proxy (see force_proxy in lib.sh).
 . "$(dirname "$0")/lib.sh"
 box_up "opaque-$$"
 config_write <test/netns/policy.yaml
 daemon_start || exit 1
 
-metric() { in_ns node curl -s http://127.0.0.1:15020/metrics | awk -v m="$1" 'index($0, m) == 1 {s += $NF} END {printf "%d", s}'; }
-# Every entry for port 7000 of the policy map becomes PROXY (2).
-map=$BPFFS/shunt/${BOX#shunt-}/v2/policy
-bpftool -j map dump pinned "$map" | jq -r '.[] | [(.key | map(ltrimstr("0x")) | join(" ")), (.value[4:] | map(ltrimstr("0x")) | join(" "))] | @tsv' |
-	while IFS=$'\t' read -r key rule; do
-		case $key in
-		*" 1b 58 "*) # shellcheck disable=SC2086
-			bpftool map update pinned "$map" key hex $key value hex 02 00 00 00 $rule ;;
-		esac
-	done
+force_proxy 7000
 
 cat >"$TMP/server.py" <<'PY'
 import socket, sys, threading
