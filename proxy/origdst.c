@@ -4,6 +4,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -11,13 +12,23 @@
 #include "proxy/addr.h"
 #include "proxy/worker.h"
 
-static bool name_of(int fd, int (*ask)(int fd, struct sockaddr *sa, socklen_t *len),
-		    struct endpoint *e)
+static bool name_of(int fd, struct endpoint *e)
 {
 	struct sockaddr_storage sa;
 	socklen_t len = sizeof sa;
 
-	return ask(fd, (struct sockaddr *)&sa, &len) == 0 &&
+	return getsockname(fd, (struct sockaddr *)&sa, &len) == 0 &&
+	       endpoint_from_sockaddr(e, (struct sockaddr *)&sa);
+}
+
+/* getpeername() would not tell the name of who has reset the connection already. This wants to
+ * know the size of the name beforehand. */
+static bool peer_of(int fd, bool v4, struct endpoint *e)
+{
+	struct sockaddr_storage sa;
+	socklen_t len = v4 ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
+
+	return getsockopt(fd, SOL_SOCKET, SO_PEERNAME, &sa, &len) == 0 &&
 	       endpoint_from_sockaddr(e, (struct sockaddr *)&sa);
 }
 
@@ -92,15 +103,15 @@ int origdst_claim(struct worker *w, const struct enrolled *e, enum listener_kind
 	int err;
 
 	*out = (struct origdst){.slot = NULL, .node = w->node};
-	if (!name_of(fd, getsockname, &local))
+	if (!name_of(fd, &local))
 		return -ENOTCONN;
 	if (e->upstream != NULL)
 		err = explicit_claim(e, out);
 	else
 		err = egress ? egress_claim(w, e, &local, out) : ingress_claim(&local, out);
-	if (err == 0 && !name_of(fd, getpeername, &out->client)) {
+	if (err == 0 && !peer_of(fd, local.family == AF_INET, &out->client)) {
 		origdst_release(out);
-		err = -ENOTCONN; /* reset while it waited for us */
+		err = -ENOTCONN;
 	}
 	out->arrived = err == 0 && !egress && e->upstream == NULL;
 	if (out->arrived)
@@ -213,7 +224,7 @@ static int bind_and_name(int fd, uint32_t number, bool v4, uint16_t *port)
 	/* Lets an application take the same port number on the wildcard address. */
 	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0)
 		return -errno;
-	if (!name_of(fd, getsockname, &e))
+	if (!name_of(fd, &e))
 		return -errno;
 	*port = e.port;
 	return 0;

@@ -146,9 +146,11 @@ static void a_slot_whose_connection_never_came_is_swept(void **state)
 	assert_int_equal(slots[4].used, SLOT_WRITTEN);
 }
 
-/* Reset while it waited for us: its slot is given back all the same. */
-static void a_dead_connection_keeps_no_slot(void **state)
+/* Its server hears of it as it would without us. */
+static void who_reset_while_it_waited_is_known_all_the_same(void **state)
 {
+	struct sockaddr_in in = {.sin_family = AF_INET};
+	socklen_t len = sizeof in;
 	struct linger now = {.l_onoff = 1};
 	struct origdst o;
 	int client, fd;
@@ -156,8 +158,27 @@ static void a_dead_connection_keeps_no_slot(void **state)
 	(void)state;
 	fill_slot();
 	fd = dial_slot(NUMBER, EGRESS_PORT, &client);
+	assert_int_equal(getsockname(client, (struct sockaddr *)&in, &len), 0);
 	setsockopt(client, SOL_SOCKET, SO_LINGER, &now, sizeof now);
 	close(client);
+	assert_int_equal(getpeername(fd, (struct sockaddr *)&in, &len), -1);
+	assert_int_equal(origdst_claim(&worker, &web, LISTENER_EGRESS4, fd, &o), 0);
+	assert_int_equal(o.client.port, in.sin_port);
+	origdst_release(&o);
+	close(fd);
+}
+
+static void a_socket_without_a_peer_keeps_no_slot(void **state)
+{
+	struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(EGRESS_PORT)};
+	int fd = socket(AF_INET, SOCK_STREAM, 0), on = 1;
+	struct origdst o;
+
+	(void)state;
+	fill_slot();
+	in.sin_addr.s_addr = htonl(EGRESS_NET4 | NUMBER);
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+	assert_int_equal(bind(fd, (struct sockaddr *)&in, sizeof in), 0);
 	assert_int_equal(origdst_claim(&worker, &web, LISTENER_EGRESS4, fd, &o), -ENOTCONN);
 	assert_null(o.slot);
 	assert_int_equal(slots[PLACE].used, SLOT_FREE);
@@ -218,7 +239,8 @@ int main(void)
 		cmocka_unit_test(a_slot_of_somebody_else_is_never_claimed),
 		cmocka_unit_test(a_slot_whose_syn_never_left_is_swept_soon),
 		cmocka_unit_test(a_slot_whose_connection_never_came_is_swept),
-		cmocka_unit_test(a_dead_connection_keeps_no_slot),
+		cmocka_unit_test(who_reset_while_it_waited_is_known_all_the_same),
+		cmocka_unit_test(a_socket_without_a_peer_keeps_no_slot),
 		cmocka_unit_test(a_steered_socket_is_not_a_loopback_one),
 		cmocka_unit_test(a_dial_record_is_whole_before_the_syn_and_outlives_the_connection),
 	};
