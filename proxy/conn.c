@@ -284,7 +284,7 @@ static enum written conn_write(struct conn *c)
 	if (out.len > 0) {
 		n = io_send(&c->io, out.p, out.len);
 		if (n < 0 && n != -EAGAIN)
-			conn_close(c, REASON_RESET_BY_SOURCE, true);
+			io_wake(&c->io); /* its turn reads what came before */
 		if (n < 0)
 			return WRITTEN_BLOCKED;
 		c->bytes_out += (uint64_t)n;
@@ -327,8 +327,6 @@ static void conn_read(struct conn *c)
 			    !c->ops->partial(c->codec))
 				c->why = REASON_CLOSED_BY_SOURCE;
 			conn_step(c, c->ops->finish(c->codec));
-		} else if (n != -EAGAIN) {
-			conn_close(c, REASON_RESET_BY_SOURCE, true);
 		}
 	}
 }
@@ -340,6 +338,20 @@ static bool conn_is_to_end(struct conn *c)
 	return c->worker->draining && c->state == CONN_OPEN && c->bytes_in > 0 &&
 	       !(c->io.ready & IO_READ) && list_empty(&c->exchanges) &&
 	       !c->ops->partial(c->codec) && conn_backlog(c) == 0;
+}
+
+/* The connection broke, and what came before that has been read and written as far as the other
+ * side took it at once. A stream of any bytes that is not connected yet waits for that: the
+ * server hears what it would have heard without us. */
+static void conn_check(struct conn *c)
+{
+	bool reads = (c->io.ready & IO_READ) && conn_wants(c);
+
+	if (c->state != CONN_OPEN || !(c->io.ready & IO_ERROR) || reads)
+		return;
+	if (c->ops == &codec_opaque && c->upstream != NULL && upstream_dials(c->upstream))
+		return;
+	conn_close(c, REASON_RESET_BY_SOURCE, true);
 }
 
 static void conn_turn(struct io *io)
@@ -358,11 +370,10 @@ static void conn_turn(struct io *io)
 		conn_mark(c); /* if bytes come now, this is when their message began */
 	conn_working(c, 0);
 	conn_read(c);
-	if (c->state == CONN_OPEN && (io->ready & IO_ERROR) && !conn_wants(c))
-		conn_close(c, REASON_RESET_BY_SOURCE, true); /* no read of ours would tell */
 	if (c->state == CONN_OPEN && c->upstream != NULL)
 		upstream_flush(c->upstream);
 	conn_flush(c);
+	conn_check(c);
 	if ((io->ready & IO_READ) && conn_wants(c))
 		io_again(io);
 	if (conn_is_to_end(c))

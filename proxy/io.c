@@ -197,9 +197,16 @@ ssize_t io_recv(struct io *io, void *to, size_t room)
 	do
 		n = recv(io->fd, to, room, 0);
 	while (n < 0 && errno == EINTR);
+	if (n == 0 && io->error != 0) {
+		n = -1;
+		errno = io->error;
+	}
 	if (n < 0) {
-		if (errno == EAGAIN)
-			io->ready &= ~(unsigned)IO_READ;
+		io->ready &= ~(unsigned)IO_READ;
+		if (errno != EAGAIN) {
+			io->error = errno;
+			io->ready |= IO_ERROR;
+		}
 		return -errno;
 	}
 	io->share->deficit -= n;
@@ -214,8 +221,14 @@ ssize_t io_send(struct io *io, const void *from, size_t len)
 		n = send(io->fd, from, len, MSG_NOSIGNAL);
 	while (n < 0 && errno == EINTR);
 	if (n < 0) {
+		io->ready &= ~(unsigned)IO_WRITE;
 		if (errno == EAGAIN)
-			io->ready &= ~(unsigned)IO_WRITE;
+			return -EAGAIN;
+		if (io->error == 0)
+			io->ready |= IO_READ;
+		if (io->error == 0 && errno != EPIPE) /* that is a reset after a FIN */
+			io->error = errno;
+		io->ready |= IO_ERROR;
 		return -errno;
 	}
 	io->share->deficit -= n;

@@ -18,7 +18,7 @@
 enum {
 	IO_READ = 1,
 	IO_WRITE = 2,
-	IO_ERROR = 4, /* the peer reset; said also to who reads no more */
+	IO_ERROR = 4, /* the peer reset, or the connection broke otherwise; stays */
 };
 
 #define IO_QUANTUM (128 * 1024) /* what a workload may move in one round */
@@ -50,6 +50,7 @@ struct io {
 	unsigned ready;
 	struct share *share;
 	struct list link; /* in share->ready */
+	int error; /* that ended it; a read that comes to the end tells it (again) */
 	uint64_t told; /* arrival stamp of the oldest edge not yet used; 0: none */
 	void (*turn)(struct io *io);
 };
@@ -86,7 +87,9 @@ void io_again(struct io *io);
 bool io_readable(const struct io *io); /* an edge is left, and something of the share */
 
 /* As recv(2) and send(2) without flags to choose: -errno on failure, -EAGAIN when the edge
- * is used up. */
+ * is used up. Any other failure sets IO_ERROR. The kernel tells a reset once, to whichever comes
+ * first; here who reads on meets it behind the last byte, also when a send had it. A FIN stays a
+ * FIN where the reset came after it: then IO_ERROR alone tells. */
 ssize_t io_recv(struct io *io, void *to, size_t room);
 ssize_t io_send(struct io *io, const void *from, size_t len);
 

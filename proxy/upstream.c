@@ -288,6 +288,11 @@ size_t upstream_backlog(struct upstream *u)
 	return u->ops->pending(u->codec).len;
 }
 
+bool upstream_dials(const struct upstream *u)
+{
+	return u->state == UPSTREAM_ASKING || u->state == UPSTREAM_CONNECTING;
+}
+
 void upstream_wake(struct upstream *u, bool read)
 {
 	bool reads = read && (u->io.ready & IO_READ) && !u->fin;
@@ -320,13 +325,10 @@ void upstream_flush(struct upstream *u)
 			break;
 		}
 		n = io_send(&u->io, out.p, out.len);
-		if (n == -EAGAIN)
+		if (n < 0 && n != -EAGAIN)
+			io_wake(&u->io); /* its turn reads what came before */
+		if (n < 0)
 			break;
-		if (n < 0) { /* what it said before it reset is still to be read */
-			if (!(u->io.ready & IO_READ))
-				upstream_fail(u, REASON_RESET_BY_DESTINATION);
-			return;
-		}
 		if (u->ops->sent(u->codec, (size_t)n) < 0) {
 			upstream_fail(u, REASON_NO_MEMORY);
 			return;
@@ -371,9 +373,21 @@ static void upstream_read(struct upstream *u)
 			upstream_step(u, u->ops->feed(u->codec, (struct slice){buffer, (size_t)n}));
 		else if (n == 0)
 			upstream_step(u, u->ops->finish(u->codec));
-		else if (n != -EAGAIN)
-			upstream_fail(u, REASON_RESET_BY_DESTINATION);
 	}
+}
+
+/* The connection broke, and what came before that has been read and written as far as the client
+ * took it at once. A client that takes nothing does not keep a stream of any bytes from ending;
+ * of a response it gets what was read later. */
+static void upstream_check(struct upstream *u)
+{
+	bool full = conn_backlog(u->conn) >= BACKLOG_HIGH;
+	bool reads = (u->io.ready & IO_READ) && !u->fin;
+
+	if (u->state != UPSTREAM_OPEN || !(u->io.ready & IO_ERROR))
+		return;
+	if (!reads || (full && u->ops == &codec_opaque))
+		upstream_fail(u, REASON_RESET_BY_DESTINATION);
 }
 
 static void upstream_connected(struct upstream *u)
@@ -387,11 +401,19 @@ static void upstream_connected(struct upstream *u)
 		err = errno;
 	deadline_clear(&u->connect_limit);
 	doubt_registry(u, err);
-	if (err != 0)
+	if (err == ECONNRESET || err == EPIPE) { /* it was connected, and has broken since */
+		u->io.error = err == EPIPE ? 0 : err;
+		u->io.ready |= IO_ERROR | IO_READ;
+		err = 0;
+	}
+	if (err != 0) {
 		upstream_fail(u, reason_of_connect(err));
-	else
-		u->state = UPSTREAM_OPEN;
-	u->conn->upstream_served |= err == 0;
+		return;
+	}
+	u->state = UPSTREAM_OPEN;
+	u->conn->upstream_served = true;
+	if (u->conn->io.ready & IO_ERROR)
+		conn_wake(u->conn); /* it has waited for us */
 }
 
 static void upstream_turn(struct io *io)
@@ -405,9 +427,8 @@ static void upstream_turn(struct io *io)
 		upstream_connected(u);
 	upstream_flush(u);
 	upstream_read(u);
-	if (u->state == UPSTREAM_OPEN && u->fin && (io->ready & IO_ERROR))
-		upstream_fail(u, REASON_RESET_BY_DESTINATION); /* no read would tell any more */
 	conn_flush(c);
+	upstream_check(u);
 	if (u->state == UPSTREAM_OPEN && (io->ready & IO_READ) && !u->fin &&
 	    conn_backlog(c) < BACKLOG_HIGH)
 		io_again(io);

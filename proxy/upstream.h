@@ -51,6 +51,7 @@ void upstream_flush(struct upstream *u); /* writes what it can now */
  * it left) or, with `read`, to read. */
 void upstream_wake(struct upstream *u, bool read);
 size_t upstream_backlog(struct upstream *u); /* bytes for the server, not yet written */
+bool upstream_dials(const struct upstream *u); /* not connected yet */
 
 /* Closes (resets: by RST); idempotent. */
 void upstream_close(struct upstream *u, bool reset);

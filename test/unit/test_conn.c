@@ -39,6 +39,8 @@ static unsigned dials_out; /* taken and not given back */
 static struct slot claimed = {.peer = ADDRESS_NOT_LOCAL};
 static unsigned slots_out; /* the same */
 static unsigned claims;
+static bool asks_wait; /* for a socket: until answer_ask() */
+static struct netns_ask *asked;
 
 int origdst_claim(struct worker *w, const struct enrolled *e, enum listener_kind kind, int fd,
 		  struct origdst *out)
@@ -83,11 +85,30 @@ void dial_release(struct worker *w, int64_t number)
 
 int netns_socket(struct netns_pool *p, int family, struct netns_ask *ask)
 {
-	int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int fd;
 
 	(void)p;
-	(void)ask;
+	if (asks_wait) {
+		asked = ask;
+		return -EAGAIN;
+	}
+	fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	return fd < 0 ? -errno : fd;
+}
+
+/* The helper thread's answer, which comes by the worker's inbox. */
+static void answer_ask(struct worker *w)
+{
+	struct work *work;
+
+	list_init(&w->inbox);
+	pthread_mutex_init(&w->lock, NULL);
+	assert_int_equal(uv_async_init(&w->uv, &w->async, NULL), 0);
+	asked->deliver(asked, socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+	work = container_of(w->inbox.next, struct work, link);
+	list_remove(&work->link);
+	work->run(w, work);
+	uv_close((uv_handle_t *)&w->async, NULL);
 }
 
 /* Every record of every test: the clocks add up, and the two sums are what they say. */
@@ -218,7 +239,7 @@ static void box_open(bool http)
 {
 	memset(&worker, 0, sizeof worker);
 	kept_count = 0;
-	claim_fails = dial_fails = false;
+	claim_fails = dial_fails = asks_wait = false;
 	dials_out = slots_out = claims = 0;
 	node = (struct node){.workers = &worker, .worker_count = 1};
 	worker.node = &node;
@@ -1105,6 +1126,153 @@ static void the_destination_is_whom_connect_knew(void **state)
 	claimed.peer = ADDRESS_NOT_LOCAL;
 }
 
+static void reset(int *fd)
+{
+	struct linger now = {.l_onoff = 1};
+
+	setsockopt(*fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+	close(*fd);
+	*fd = -1;
+}
+
+static void quietly(int fd, const char *text)
+{
+	assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), (ssize_t)strlen(text));
+}
+
+/* Of an opaque stream: `near` is the end that resets, the client or the server. */
+static void open_stream(bool near_is_client, int **near, int **far)
+{
+	box_open(false);
+	connect_client();
+	accept_upstream();
+	*near = near_is_client ? &client : &server;
+	*far = near_is_client ? &server : &client;
+	turn(1);
+}
+
+static enum reason reset_by(bool client_did)
+{
+	return client_did ? REASON_RESET_BY_SOURCE : REASON_RESET_BY_DESTINATION;
+}
+
+static void what_came_before_a_reset_is_passed_on(void **state)
+{
+	(void)state;
+	for (int by_client = 0; by_client < 2; by_client++) {
+		int *near, *far;
+
+		open_stream(by_client, &near, &far);
+		quietly(*near, "last words");
+		reset(near);
+		assert_string_equal(heard(*far), "last words");
+		assert_string_equal(heard(*far), "RST");
+		assert_int_equal(newest(RECORD_CONNECTION)->reason, reset_by(by_client));
+		box_close();
+	}
+}
+
+/* Whichever edge the loop serves first: a write of ours must not take the error away. */
+static void a_reset_that_a_write_meets_first_is_still_a_reset(void **state)
+{
+	(void)state;
+	for (int by_client = 0; by_client < 2; by_client++)
+		for (int first = 0; first < 2; first++) {
+			int *near, *far;
+
+			open_stream(by_client, &near, &far);
+			if (first == 0)
+				quietly(*far, "for nobody");
+			quietly(*near, "last words");
+			if (first == 1)
+				quietly(*far, "for nobody");
+			reset(near);
+			assert_string_equal(heard(*far), "last words");
+			assert_string_equal(heard(*far), "RST");
+			box_close();
+		}
+}
+
+static void a_reset_behind_a_fin_comes_behind_it(void **state)
+{
+	(void)state;
+	for (int by_client = 0; by_client < 2; by_client++) {
+		int *near, *far, err = 0;
+		socklen_t len = sizeof err;
+
+		open_stream(by_client, &near, &far);
+		quietly(*near, "last words");
+		shutdown(*near, SHUT_WR);
+		reset(near);
+		assert_string_equal(heard(*far), "last words");
+		assert_string_equal(heard(*far), "FIN");
+		assert_int_equal(getsockopt(*far, SOL_SOCKET, SO_ERROR, &err, &len), 0);
+		assert_int_equal(err, EPIPE); /* as in CLOSE-WAIT; ECONNRESET is without a FIN */
+		box_close();
+	}
+}
+
+static void who_reads_nothing_is_told_of_a_reset(void **state)
+{
+	static char block[65536];
+
+	(void)state;
+	for (int by_client = 0; by_client < 2; by_client++) {
+		int *near, *far, err = 0;
+		socklen_t len = sizeof err;
+		struct conn *c;
+
+		open_stream(by_client, &near, &far);
+		c = container_of(seats[0].conns.next, struct conn, link);
+		fcntl(*near, F_SETFL, O_NONBLOCK);
+		while ((by_client ? upstream_backlog(c->upstream) : conn_backlog(c)) <
+		       BACKLOG_HIGH) {
+			(void)!send(*near, block, sizeof block, MSG_NOSIGNAL);
+			turn(0);
+		}
+		reset(near);
+		turn(5);
+		assert_int_equal(getsockopt(*far, SOL_SOCKET, SO_ERROR, &err, &len), 0);
+		assert_int_equal(err, ECONNRESET);
+		assert_true(recv(*far, block, sizeof block, 0) > 0); /* what it has, it has */
+		assert_true(list_empty(&seats[0].conns));
+		box_close();
+	}
+}
+
+static void a_server_that_accepts_and_resets_at_once_is_heard(void **state)
+{
+	(void)state;
+	box_open(false);
+	connect_client(); /* without a turn: the dial is not known to have succeeded */
+	server = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	assert_true(server >= 0);
+	quietly(server, "no room");
+	reset(&server);
+	assert_string_equal(heard(client), "no room");
+	assert_string_equal(heard(client), "RST");
+	assert_int_equal(newest(RECORD_CONNECTION)->reason, REASON_RESET_BY_DESTINATION);
+	box_close();
+}
+
+static void who_resets_before_the_server_is_reached_is_heard_by_it(void **state)
+{
+	(void)state;
+	box_open(false);
+	asks_wait = true;
+	connect_client();
+	quietly(client, "last words");
+	reset(&client);
+	turn(2);
+	assert_false(list_empty(&seats[0].conns));
+	answer_ask(&worker);
+	accept_upstream();
+	assert_string_equal(heard(server), "last words");
+	assert_string_equal(heard(server), "RST");
+	assert_int_equal(newest(RECORD_CONNECTION)->reason, REASON_RESET_BY_SOURCE);
+	box_close();
+}
+
 static void a_delay_lands_in_the_clock_of_its_place(void **state)
 {
 	const struct record *r;
@@ -1198,16 +1366,20 @@ static unsigned open_descriptors(void)
 static void scenario(bool http)
 {
 	char text[4096];
+	ssize_t n;
 
 	connect_client();
-	(void)!send(client, GET("/ok") GET("/no"), strlen(GET("/ok") GET("/no")), MSG_NOSIGNAL);
+	if (send(client, GET("/ok") GET("/no"), strlen(GET("/ok") GET("/no")), MSG_NOSIGNAL) < 0)
+		return; /* a refusal, which is told once */
 	for (int i = 0; i < 20; i++) {
 		turn(0);
 		if (server < 0)
 			server = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (server >= 0 && recv(server, text, sizeof text, 0) > 0)
 			(void)!send(server, OK2, strlen(OK2), MSG_NOSIGNAL);
-		if (recv(client, text, sizeof text, 0) == 0)
+		n = recv(client, text, sizeof text, 0);
+		assert_true(n != 0 || http); /* a failure of an opaque stream is never a FIN */
+		if (n == 0 || (n < 0 && errno != EAGAIN))
 			break;
 	}
 	if (!http)
@@ -1273,6 +1445,12 @@ int main(void)
 		cmocka_unit_test(every_connection_of_every_seat_is_asked_to_end),
 		cmocka_unit_test(those_who_wait_are_accepted_when_the_daemon_stops),
 		cmocka_unit_test(the_destination_is_whom_connect_knew),
+		cmocka_unit_test(what_came_before_a_reset_is_passed_on),
+		cmocka_unit_test(a_reset_that_a_write_meets_first_is_still_a_reset),
+		cmocka_unit_test(a_reset_behind_a_fin_comes_behind_it),
+		cmocka_unit_test(who_reads_nothing_is_told_of_a_reset),
+		cmocka_unit_test(a_server_that_accepts_and_resets_at_once_is_heard),
+		cmocka_unit_test(who_resets_before_the_server_is_reached_is_heard_by_it),
 		cmocka_unit_test(a_delay_lands_in_the_clock_of_its_place),
 		cmocka_unit_test(
 			a_client_that_does_not_read_shows_in_t_flush_and_holds_back_the_server),
