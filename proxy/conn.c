@@ -81,6 +81,12 @@ static bool conn_wants(struct conn *c)
 	       (c->upstream == NULL || upstream_backlog(c->upstream) < BACKLOG_HIGH);
 }
 
+/* How much may be read for the server now. */
+static size_t conn_room(const struct conn *c)
+{
+	return BACKLOG_HIGH - (c->upstream != NULL ? upstream_backlog(c->upstream) : 0);
+}
+
 void conn_wake_reader(struct conn *c)
 {
 	if ((c->io.ready & IO_READ) && conn_wants(c))
@@ -316,7 +322,7 @@ static void conn_read(struct conn *c)
 	char *buffer = c->worker->buffer;
 
 	while (conn_wants(c) && io_readable(&c->io)) {
-		ssize_t n = io_recv(&c->io, buffer, WORKER_READ_SIZE);
+		ssize_t n = io_recv(&c->io, buffer, conn_room(c));
 
 		c->fin = n == 0;
 		if (n > 0) {

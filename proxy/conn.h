@@ -15,7 +15,8 @@
 #include "proxy/stopwatch.h"
 #include "proxy/worker.h"
 
-/* Above: who reads for a leg takes no turn; below: it is woken. Bytes not yet written. */
+/* Bytes not yet written. Who reads for a leg reads no further than to the first, and is woken
+ * below the second. What a codec makes of the bytes it was fed may be more. */
 #define BACKLOG_HIGH (64 * 1024)
 #define BACKLOG_LOW (16 * 1024)
 

@@ -366,7 +366,7 @@ static void upstream_read(struct upstream *u)
 
 	while (u->state == UPSTREAM_OPEN && !u->fin && io_readable(&u->io) &&
 	       conn_backlog(c) < BACKLOG_HIGH) {
-		ssize_t n = io_recv(&u->io, buffer, WORKER_READ_SIZE);
+		ssize_t n = io_recv(&u->io, buffer, BACKLOG_HIGH - conn_backlog(c));
 
 		u->fin = n == 0;
 		if (n > 0)

@@ -20,7 +20,7 @@
 #include "proxy/listener.h"
 #include "proxy/slab.h"
 
-#define WORKER_READ_SIZE (64 * 1024) /* one read, and what a codec is fed at once */
+#define WORKER_READ_SIZE (64 * 1024) /* the most that a codec is fed at once */
 
 /* What a worker judges by. Immutable, counted; swapped between two rounds. */
 struct view {

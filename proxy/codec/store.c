@@ -133,7 +133,7 @@ char *buffer_reserve(struct buffer *b, size_t n)
 
 	if (n <= b->room - b->len)
 		return b->p + b->len;
-	if (b->off != 0 && n <= b->room - live && live <= b->room / 2) {
+	if (n <= b->room - live) {
 		memmove(b->p, b->p + b->off, live);
 	} else {
 		while (room - live < n)

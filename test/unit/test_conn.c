@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/resource.h>
@@ -595,7 +596,7 @@ static void an_upstream_that_does_not_read_holds_back_the_client(void **state)
 	assert_true(sent < 20000000); /* kernel buffers, not ours */
 	assert_true(
 		upstream_backlog(container_of(seats[0].conns.next, struct conn, link)->upstream) <=
-		BACKLOG_HIGH + WORKER_READ_SIZE);
+		BACKLOG_HIGH);
 	while (recv(server, block, sizeof block, 0) > 0)
 		turn(1);
 	assert_true(send(client, block, sizeof block, MSG_NOSIGNAL) > 0); /* let go on */
@@ -1240,6 +1241,39 @@ static void who_reads_nothing_is_told_of_a_reset(void **state)
 	}
 }
 
+/* Both ends write until nothing is taken, and read nothing. */
+static void who_reads_nothing_costs_64_kib_in_each_direction(void **state)
+{
+	static char block[65536];
+	struct mallinfo2 before, after;
+	int *near, *far;
+	struct conn *c;
+
+	(void)state;
+	open_stream(true, &near, &far);
+	c = container_of(seats[0].conns.next, struct conn, link);
+	before = mallinfo2();
+	for (unsigned i = 0;
+	     upstream_backlog(c->upstream) < BACKLOG_HIGH || conn_backlog(c) < BACKLOG_HIGH; i++) {
+		size_t odd = 1 + i * 7919 % sizeof block; /* of many lengths */
+
+		(void)!send(client, block, odd, MSG_NOSIGNAL);
+		(void)!send(server, block, odd, MSG_NOSIGNAL);
+		turn(0);
+	}
+	for (int i = 0; i < 20; i++) {
+		assert_true(upstream_backlog(c->upstream) <= BACKLOG_HIGH);
+		assert_true(conn_backlog(c) <= BACKLOG_HIGH);
+		(void)!recv(client, block, 5000, 0); /* a little of it */
+		(void)!recv(server, block, 5000, 0);
+		turn(0);
+	}
+	after = mallinfo2();
+	assert_true(after.uordblks + after.hblkhd <=
+		    before.uordblks + before.hblkhd + 2 * BACKLOG_HIGH + 1024);
+	box_close();
+}
+
 static void a_server_that_accepts_and_resets_at_once_is_heard(void **state)
 {
 	(void)state;
@@ -1332,7 +1366,7 @@ static void a_client_that_does_not_read_shows_in_t_flush_and_holds_back_the_serv
 	}
 	assert_true(sent < 20000000); /* kernel buffers, not ours */
 	assert_true(conn_backlog(container_of(seats[0].conns.next, struct conn, link)) <=
-		    BACKLOG_HIGH + WORKER_READ_SIZE + 1024);
+		    BACKLOG_HIGH + 1024);
 	usleep(50000);
 	turn(2);
 	while ((n = recv(client, block, sizeof block, 0)) > 0)
@@ -1449,6 +1483,7 @@ int main(void)
 		cmocka_unit_test(a_reset_that_a_write_meets_first_is_still_a_reset),
 		cmocka_unit_test(a_reset_behind_a_fin_comes_behind_it),
 		cmocka_unit_test(who_reads_nothing_is_told_of_a_reset),
+		cmocka_unit_test(who_reads_nothing_costs_64_kib_in_each_direction),
 		cmocka_unit_test(a_server_that_accepts_and_resets_at_once_is_heard),
 		cmocka_unit_test(who_resets_before_the_server_is_reached_is_heard_by_it),
 		cmocka_unit_test(a_delay_lands_in_the_clock_of_its_place),
