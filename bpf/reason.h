@@ -44,6 +44,8 @@
 	  "the destination closed before its response was whole")                                  \
 	X(34, UPSTREAM_PROTOCOL, "upstream_protocol", "UPE",                                       \
 	  "the destination's response is not readable as HTTP/1")                                  \
+	X(35, UPSTREAM_RESET, "upstream_reset", "UC",                                              \
+	  "the destination reset the connection before its response was whole")                    \
 	/* the downstream */                                                                       \
 	X(40, BAD_REQUEST, "bad_request", "DPE", "the request is malformed or ambiguous")          \
 	X(41, HEAD_TOO_LARGE, "head_too_large", "DPE", "the request head exceeds its limit")       \

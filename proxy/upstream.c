@@ -72,15 +72,18 @@ static enum reason reason_of_connect(int err)
 	}
 }
 
-/* Ends what it served; nobody is left waiting. */
+/* Ends what it served; nobody is left waiting. Between two requests that is nothing: the
+ * answer before may still be on its way to the client, and the next request dials anew. */
 static void upstream_fail(struct upstream *u, enum reason why)
 {
 	struct exchange *x = u->exchange;
 	struct conn *c = u->conn;
 
+	if (x != NULL && !x->opaque && why == REASON_RESET_BY_DESTINATION)
+		why = REASON_UPSTREAM_RESET;
 	if (x != NULL)
 		exchange_end(x, why);
-	else
+	else if (u->ops == &codec_opaque)
 		conn_close(c, why, true);
 	upstream_close(u, true);
 }
@@ -253,11 +256,24 @@ static bool upstream_new(struct exchange *x)
 	return false;
 }
 
+/* Has its server said nothing since its last answer? What it said would be taken for the next
+ * one. A bit that is not set was cleared by a read that found nothing. */
+static bool upstream_is_quiet(const struct upstream *u)
+{
+	char byte;
+
+	if (u->fin || (u->io.ready & IO_ERROR) || u->ops->done(u->codec))
+		return false;
+	if (!(u->io.ready & IO_READ))
+		return true;
+	return recv(u->io.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
+}
+
 bool upstream_acquire(struct exchange *x)
 {
 	struct upstream *u = x->conn->upstream;
 
-	if (u != NULL && (u->fin || u->ops->done(u->codec))) {
+	if (u != NULL && !upstream_is_quiet(u)) {
 		upstream_close(u, false);
 		u = NULL;
 	}

@@ -101,7 +101,7 @@ same "a client that closes its half still gets the answer" 200 "$(awk 'NR==1{pri
 curl_from frontend http://10.78.0.12:8080/public/slow >/dev/null
 recorded "a slow server shows in t_wait" '.path == "/public/slow" and .t_wait > 450000000'
 same "an upstream that resets is 502" 502 "$(curl_from frontend http://10.78.0.12:8080/public/reset)"
-recorded "... with its reason" '.status == 502 and (.reason == "reset_by_destination" or .reason == "upstream_closed")'
+recorded "... with its reason" '.status == 502 and .reason == "upstream_reset" and .response_flags == "UC"'
 in_ns frontend curl -s -m 5 -o /dev/null http://10.78.0.12:8080/public/cut
 holds "a response that is cut reaches the client as cut" [ $? -ne 0 ]
 recorded "... with its reason" '.path == "/public/cut" and .reason == "upstream_closed"'

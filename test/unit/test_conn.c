@@ -700,6 +700,83 @@ static void a_held_head_that_never_ends_has_its_limit_too(void **state)
 	box_close();
 }
 
+/* A server that says more than it was asked spoils its own connection, not the client's. */
+static void what_a_server_says_unasked_answers_nothing(void **state)
+{
+	(void)state;
+	for (int late = 0; late < 2; late++) {
+		box_open(true);
+		connect_client();
+		say(client, GET("/ok"));
+		accept_upstream();
+		heard(server);
+		if (late) {
+			say(server, OK2);
+			say(server, "HTTP/1.1 200 Evil\r\nContent-Length: 0\r\n\r\n");
+		} else {
+			say(server, OK2 "HTTP/1.1 200 Evil\r\nContent-Length: 0\r\n\r\n");
+		}
+		assert_string_equal(heard(client), OK2);
+		assert_string_equal(heard(server), "RST");
+		close(server);
+		server = -1;
+		say(client, GET("/ok2"));
+		accept_upstream();
+		assert_starts(heard(server), "GET /ok2 ");
+		say(server, OK2);
+		assert_string_equal(heard(client), OK2);
+		assert_int_equal(newest(RECORD_REQUEST)->reason, REASON_NONE);
+		box_close();
+	}
+}
+
+/* Nobody has read it yet when the next request is there. */
+static void what_lies_unread_at_a_server_does_not_answer_the_next_request(void **state)
+{
+	struct conn *c;
+
+	(void)state;
+	box_open(true);
+	connect_client();
+	say(client, GET("/ok"));
+	accept_upstream();
+	heard(server);
+	say(server, OK2);
+	assert_string_equal(heard(client), OK2);
+	c = container_of(seats[0].conns.next, struct conn, link);
+	send(server, "HTTP/1.1 200 Evil\r\nContent-Length: 0\r\n\r\n", 39, MSG_NOSIGNAL);
+	send(client, GET("/ok2"), strlen(GET("/ok2")), MSG_NOSIGNAL);
+	c->io.ready |= IO_READ; /* the client's turn comes first */
+	c->upstream->io.ready |= IO_READ;
+	c->io.turn(&c->io);
+	assert_string_equal(heard(server), "RST");
+	close(server);
+	server = -1;
+	accept_upstream();
+	assert_starts(heard(server), "GET /ok2 ");
+	say(server, OK2);
+	assert_string_equal(heard(client), OK2);
+	box_close();
+}
+
+static void an_upstream_that_resets_before_its_answer_is_502(void **state)
+{
+	struct linger now = {.l_onoff = 1};
+
+	(void)state;
+	box_open(true);
+	connect_client();
+	say(client, GET("/ok"));
+	accept_upstream();
+	heard(server);
+	setsockopt(server, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+	close(server);
+	server = -1;
+	assert_starts(heard(client), "HTTP/1.1 502 Bad Gateway\r\n");
+	assert_int_equal(newest(RECORD_REQUEST)->reason, REASON_UPSTREAM_RESET);
+	box_close();
+}
+
 /* What is in the kernel's buffers when we have nothing more to say still arrives. */
 static void a_slow_client_gets_all_of_a_last_answer(void **state)
 {
@@ -1455,6 +1532,9 @@ int main(void)
 		cmocka_unit_test(an_answer_that_is_cut_is_passed_on_as_cut),
 		cmocka_unit_test(an_upstream_that_closes_before_its_answer_is_502),
 		cmocka_unit_test(an_answer_that_is_no_http_is_502),
+		cmocka_unit_test(what_a_server_says_unasked_answers_nothing),
+		cmocka_unit_test(what_lies_unread_at_a_server_does_not_answer_the_next_request),
+		cmocka_unit_test(an_upstream_that_resets_before_its_answer_is_502),
 		cmocka_unit_test(a_kept_connection_closes_when_its_other_leg_does),
 		cmocka_unit_test(a_head_that_never_ends_is_408),
 		cmocka_unit_test(whoever_has_no_destination_is_reset),
