@@ -53,7 +53,7 @@
 	X(45, REFUSED_BODY, "refused_body", "DPE",                                                 \
 	  "the client went on sending the body of a request that had been refused")                \
 	X(44, NOT_SUPPORTED, "not_supported", "DPE",                                               \
-	  "the request asks for what this version does not do (CONNECT)")                          \
+	  "the request asks for what this version does not do")                                    \
 	X(43, CLIENT_CLOSED, "client_closed", "DC", "the client closed inside a request")          \
 	/* the daemon */                                                                           \
 	X(50, NO_MEMORY, "no_memory", "OM", "out of memory")                                       \

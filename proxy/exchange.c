@@ -69,8 +69,6 @@ static enum reason exchange_judge(struct exchange *x, const struct message *head
 {
 	struct conn *c = x->conn;
 
-	if (slice_is(head->method, "CONNECT"))
-		return REASON_NOT_SUPPORTED;
 	stopwatch_run(&c->watch, CLOCK_OF_POLICY, io_now());
 	conn_identify(c);
 	x->decision = policy_request(x->policy, &c->flow, head);
@@ -89,6 +87,7 @@ static void exchange_begin(struct conn *c, const struct codec_event *ev)
 	}
 	x->conn = c;
 	x->stream = ev->stream;
+	x->number = ev->stream;
 	x->policy = policy_ref(c->worker->view->policy);
 	memcpy(x->mark, c->mark, sizeof x->mark);
 	x->mark_at = c->mark_at;
@@ -171,6 +170,67 @@ static void exchange_answered(struct exchange *x)
 	upstream_release(u, x->request_whole);
 }
 
+/* After this answer the connection carries any bytes: 101, or a 2xx to CONNECT. */
+static bool exchange_switches(const struct exchange *x, const struct message *head)
+{
+	return head->status == 101 || (slice_is(x->method, "CONNECT") && head->status / 100 == 2);
+}
+
+/* A codec of any bytes that begins where an HTTP one ends: `pending` is what that had still to
+ * write, `rest` what the other leg's read and did not take. NULL when memory is short. */
+static struct codec *codec_go_on(enum codec_role role, struct slice pending, struct slice rest)
+{
+	struct codec *k = codec_opaque.open(role, &codec_limits_default);
+	struct codec_event head = {.type = CODEC_EV_HEAD, .stream = 1};
+	struct codec_event body = {.type = CODEC_EV_BODY, .stream = 1, .data = pending};
+	int err;
+
+	if (k == NULL)
+		return NULL;
+	(void)codec_opaque.next(k, &(struct codec_event){0}); /* its HEAD: nobody waits for it */
+	err = codec_opaque.emit(k, &head);
+	if (err == 0 && pending.len > 0)
+		err = codec_opaque.emit(k, &body);
+	body.data = rest;
+	if (err == 0 && rest.len > 0)
+		err = codec_opaque.emit(k, &body);
+	if (err == 0)
+		return k;
+	codec_opaque.close(k);
+	return NULL;
+}
+
+/* From here on both legs are as those of an opaque stream; only its record is a request's. */
+static void exchange_switch(struct exchange *x)
+{
+	struct conn *c = x->conn;
+	struct upstream *u = x->upstream;
+	struct slice asked = c->ops->rest(c->codec);
+	struct slice answered = u->ops->rest(u->codec);
+	struct codec *down = codec_go_on(CODEC_SERVER, c->ops->pending(c->codec), answered);
+	struct codec *up = codec_go_on(CODEC_CLIENT, u->ops->pending(u->codec), asked);
+
+	if (down == NULL || up == NULL) {
+		codec_opaque.close(down);
+		codec_opaque.close(up);
+		exchange_end(x, REASON_NO_MEMORY);
+		return;
+	}
+	x->request_body_bytes += asked.len;
+	x->response_body_bytes += answered.len;
+	c->ops->close(c->codec);
+	u->ops->close(u->codec);
+	c->ops = u->ops = &codec_opaque;
+	c->codec = down;
+	u->codec = up;
+	x->opaque = true;
+	x->stream = 1;
+	x->request_whole = false; /* now the FINs say what is whole */
+	if (c->fin && c->ops->finish(c->codec) < 0)
+		exchange_end(x, REASON_NO_MEMORY);
+	conn_wake(c);
+}
+
 void exchange_answer(struct exchange *x, const struct codec_event *ev)
 {
 	struct conn *c = x->conn;
@@ -187,6 +247,8 @@ void exchange_answer(struct exchange *x, const struct codec_event *ev)
 		if (!message_is_interim(ev->head)) {
 			x->status = ev->head->status;
 			x->response_begun = true;
+			if (exchange_switches(x, ev->head))
+				exchange_switch(x);
 		}
 	} else if (ev->type == CODEC_EV_BODY) {
 		x->response_begun = true;
@@ -292,7 +354,7 @@ void exchange_left(struct exchange *x)
 	struct conn *c = x->conn;
 
 	conn_working(c, 0);
-	if (!x->opaque)
+	if (x->protocol.len > 0) /* was asked for in HTTP, whatever it is by now */
 		record_exchange(x);
 	conn_mark(c);
 	list_remove(&x->link);

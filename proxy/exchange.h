@@ -15,10 +15,11 @@ struct exchange {
 	struct list link; /* in conn->exchanges */
 	struct conn *conn;
 	struct later later;
-	uint32_t stream;
+	uint32_t stream; /* in the codec that reads the client now */
+	uint32_t number; /* which request of its connection, for the record */
 	struct upstream *upstream; /* NULL once ended, or refused */
 	enum reason why; /* NONE while it goes on */
-	bool opaque;
+	bool opaque; /* any bytes, from the first on or since the connection switched to them */
 	bool ended; /* no more is done for it */
 	bool left; /* opaque: its last byte for the client is gone */
 	bool request_whole;

@@ -85,7 +85,7 @@ void record_exchange(const struct exchange *x)
 	r.method = x->method;
 	r.authority = x->authority;
 	r.path = x->path;
-	r.stream = x->stream;
+	r.stream = x->number;
 	r.status = x->status;
 	r.request_header_bytes = x->request_header_bytes;
 	r.request_body_bytes = x->request_body_bytes;

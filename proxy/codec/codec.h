@@ -124,8 +124,9 @@ struct codec_ops {
 	 * request did: such a connection is not to be used again. */
 	bool (*done)(const struct codec *k);
 
-	/* After CONNECT, which has a HEAD and no END: the bytes fed that are no longer this
-	 * protocol's, for the codec that follows. Valid until close(). len 0 otherwise. */
+	/* After a CONNECT that got its 2xx, and after a 101: the bytes fed that are no longer this
+	 * protocol's, for the codec that follows. Valid until close(). len 0 otherwise. No END
+	 * comes for such an answer (nor for a CONNECT), and no LEFT. */
 	struct slice (*rest)(struct codec *k);
 
 	/* Frees everything the codec owns. NULL is allowed. */

@@ -26,6 +26,7 @@ static void http1_close(struct codec *k)
 	store_free(&k->arena);
 	buffer_free(&k->held);
 	buffer_free(&k->asked);
+	buffer_free(&k->offered);
 	buffer_free(&k->out);
 	free(k);
 }

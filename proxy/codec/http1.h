@@ -23,7 +23,7 @@ enum http1_phase {
 	HTTP1_CHUNK_DATA, /* llhttp takes the bytes, and the CRLF after them */
 	HTTP1_TRAILERS,
 	HTTP1_WAIT, /* a request is whole, its answer is not: bytes are held */
-	HTTP1_TUNNEL, /* after CONNECT: bytes are held for whoever follows */
+	HTTP1_TUNNEL, /* after CONNECT or 101: bytes are held for whoever follows */
 	HTTP1_LAST, /* nothing can follow: bytes are dropped */
 };
 
@@ -45,6 +45,7 @@ enum http1_asked { /* what a request says of its answer */
 		   HTTP1_ASKED_ANY,
 		   HTTP1_ASKED_HEAD,
 		   HTTP1_ASKED_CONNECT,
+		   HTTP1_ASKED_UPGRADE, /* 101 may answer it */
 };
 
 struct codec {
@@ -63,6 +64,7 @@ struct codec {
 	bool fin; /* came while bytes were held */
 	unsigned refused; /* status of the goodbye, 0: none */
 	size_t head_len; /* bytes of head and trailers so far */
+	size_t interim_len; /* client: bytes of the 1xx heads of this answer before this head */
 	size_t line; /* where the line being read begins in the text */
 	size_t target_at; /* where the target begins, 0 while unknown */
 	size_t blank; /* bytes of empty lines skipped */
@@ -83,6 +85,7 @@ struct codec {
 	bool expects; /* server: the request waits for a 100, which has not been emitted */
 	enum http1_asked asks; /* server: the request; client: the one whose answer is read */
 	struct buffer asked; /* client: one enum http1_asked, a byte, for each answer due */
+	struct buffer offered; /* client: the `upgrade` of the request that asked for one */
 
 	/* writing */
 	enum http1_answer answer; /* client: the request */
@@ -120,6 +123,8 @@ int http1_trailers(struct codec *k, struct slice text, struct message **m)
 bool http1_is_token(struct slice s);
 bool http1_is_value(struct slice s); /* of a field */
 bool http1_is_target(struct slice s);
+/* One of the comma-separated `list`, case ignored? */
+bool http1_is_listed(struct slice list, struct slice name);
 
 /* http1_read.c */
 

@@ -102,6 +102,31 @@ static bool element(struct slice *list, struct slice *el)
 	return true;
 }
 
+static int lower(char c)
+{
+	return c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c;
+}
+
+static bool same_name(struct slice a, struct slice b)
+{
+	if (a.len != b.len)
+		return false;
+	for (size_t i = 0; i < a.len; i++)
+		if (lower(a.p[i]) != lower(b.p[i]))
+			return false;
+	return true;
+}
+
+bool http1_is_listed(struct slice list, struct slice name)
+{
+	struct slice el;
+
+	while (element(&list, &el))
+		if (same_name(el, name))
+			return true;
+	return false;
+}
+
 enum http1_field http1_field_of(struct slice name)
 {
 	static const struct {
@@ -286,6 +311,7 @@ struct facts {
 	bool chunked;
 	bool close, keep_alive;
 	bool expects;
+	bool upgrade; /* named by Connection */
 	struct slice nominated[HTTP1_NOMINATED_MAX];
 	size_t nominated_count;
 };
@@ -328,6 +354,14 @@ static int read_codings(struct codec *k, struct facts *f, struct slice value)
 	return 0;
 }
 
+static void read_expect(struct facts *f, struct slice value)
+{
+	struct slice el;
+
+	while (element(&value, &el))
+		f->expects = f->expects || slice_is_nocase(el, "100-continue");
+}
+
 static int read_connection(struct codec *k, struct facts *f, struct slice value)
 {
 	struct slice el;
@@ -345,6 +379,7 @@ static int read_connection(struct codec *k, struct facts *f, struct slice value)
 			f->keep_alive = true;
 			continue;
 		}
+		f->upgrade = f->upgrade || slice_is_nocase(el, "upgrade");
 		switch (http1_field_of(el)) {
 		case HTTP1_F_HOST:
 		case HTTP1_F_CONTENT_LENGTH:
@@ -379,7 +414,7 @@ static int read_fields(struct codec *k, const struct message *m, struct facts *f
 			f->hosts++;
 			break;
 		case HTTP1_F_EXPECT:
-			f->expects = f->expects || slice_is_nocase(value, "100-continue");
+			read_expect(f, value);
 			break;
 		case HTTP1_F_CONTENT_LENGTH:
 			err = read_length(k, f, value);
@@ -401,27 +436,74 @@ static int read_fields(struct codec *k, const struct message *m, struct facts *f
 	return 0;
 }
 
-static int lower(char c)
-{
-	return c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c;
-}
-
-static bool same_name(struct slice a, struct slice b)
-{
-	if (a.len != b.len)
-		return false;
-	for (size_t i = 0; i < a.len; i++)
-		if (lower(a.p[i]) != lower(b.p[i]))
-			return false;
-	return true;
-}
-
 static bool is_nominated(const struct facts *f, struct slice name)
 {
 	for (size_t i = 0; i < f->nominated_count; i++)
 		if (same_name(f->nominated[i], name))
 			return true;
 	return false;
+}
+
+/* HTTP by other means would pass the rules by, so it is no protocol to switch to. */
+static bool is_http(struct slice protocol)
+{
+	struct slice name = cut(protocol, 0, find(protocol, 0, '/'));
+
+	return slice_is_nocase(name, "h2c") || slice_is_nocase(name, "h2") ||
+	       slice_is_nocase(name, "http");
+}
+
+static bool is_protocol(struct slice s)
+{
+	size_t slash = find(s, 0, '/');
+
+	return http1_is_token(cut(s, 0, slash)) &&
+	       (slash == s.len || http1_is_token(cut(s, slash + 1, s.len)));
+}
+
+/* Appends what may be passed on of one Upgrade field; *n counts while `to` is NULL. */
+static bool add_protocols(struct slice value, char *to, size_t *n)
+{
+	struct slice el;
+
+	while (element(&value, &el)) {
+		if (el.len == 0)
+			continue;
+		if (!is_protocol(el))
+			return false;
+		if (is_http(el))
+			continue;
+		if (*n != 0 && to != NULL)
+			memcpy(to + *n, ", ", 2);
+		*n += *n != 0 ? 2 : 0;
+		if (to != NULL)
+			memcpy(to + *n, el.p, el.len);
+		*n += el.len;
+	}
+	return true;
+}
+
+/* Before the hop's own fields are taken out: m->upgrade, where the head may ask for one. */
+static int read_upgrade(struct codec *k, struct message *m)
+{
+	char *to = NULL;
+	size_t n;
+
+	for (;;) {
+		n = 0;
+		for (size_t i = 0; i < m->field_count; i++)
+			if (slice_is_nocase(m->fields[i].name, "upgrade") &&
+			    !add_protocols(m->fields[i].value, to, &n))
+				return http1_refuse(k, CODEC_MALFORMED, 400,
+						    "Upgrade is malformed");
+		if (n == 0 || to != NULL)
+			break;
+		to = store_take(&k->arena, n);
+		if (to == NULL)
+			return k->error = -ENOMEM;
+	}
+	m->upgrade = (struct slice){to, n};
+	return 0;
 }
 
 /* Takes out what belongs to one connection only (RFC 9110 7.6.1), and the framing. */
@@ -436,6 +518,9 @@ static void keep_end_to_end(struct message *m, struct field *fields, const struc
 		    what == HTTP1_F_CONNECTION || what == HTTP1_F_HOP)
 			continue;
 		if (f->nominated_count != 0 && is_nominated(f, fields[i].name))
+			continue;
+		/* RFC 9110 10.1.1: HTTP/1.0 has no 100; passed on as 1.1 it would ask for one */
+		if (what == HTTP1_F_EXPECT && m->version == MESSAGE_HTTP10)
 			continue;
 		fields[kept++] = fields[i];
 	}
@@ -570,21 +655,48 @@ static int request_head(struct codec *k, struct message *m, const struct facts *
 			return http1_refuse(k, CODEC_MALFORMED, 400, "CONNECT has no content");
 		k->last = true;
 	}
-	k->expects = f->expects && k->framing != HTTP1_NO_BODY;
+	k->expects = f->expects && k->framing != HTTP1_NO_BODY && m->version == MESSAGE_HTTP11;
+	/* A server may pass over an Upgrade (RFC 9110 7.8); so do we, where it would come with
+	 * content or in HTTP/1.0. */
+	if (f->upgrade && k->asks == HTTP1_ASKED_ANY && k->framing == HTTP1_NO_BODY &&
+	    m->version == MESSAGE_HTTP11) {
+		err = read_upgrade(k, m);
+		if (err < 0)
+			return err;
+		if (m->upgrade.len != 0)
+			k->asks = HTTP1_ASKED_UPGRADE;
+	}
 	return 0;
 }
 
-static int response_head(struct codec *k, struct message *m)
+/* 101 answers a request that asked for it, with one of the protocols it offered. */
+static int switched_head(struct codec *k, struct message *m, const struct facts *f)
+{
+	struct slice offered = buffer_live(&k->offered);
+
+	if (k->asks != HTTP1_ASKED_UPGRADE || !f->upgrade || m->version != MESSAGE_HTTP11)
+		return http1_refuse(k, CODEC_UNSUPPORTED, 0, NULL);
+	if (read_upgrade(k, m) < 0)
+		return k->error;
+	if (m->upgrade.len == 0 || !http1_is_listed(offered, m->upgrade))
+		return http1_refuse(k, CODEC_UNSUPPORTED, 0, NULL);
+	k->last = true;
+	return 0;
+}
+
+static int response_head(struct codec *k, struct message *m, const struct facts *f)
 {
 	enum http1_asked asked = (enum http1_asked)(unsigned char)buffer_live(&k->asked).p[0];
 
 	k->asks = asked;
-	if (m->status == 101) /* no request of ours asks for it */
-		return http1_refuse(k, CODEC_UNSUPPORTED, 0, NULL);
+	if (m->status == 101 && switched_head(k, m, f) < 0)
+		return k->error;
+	if (m->status == 426 && f->upgrade && read_upgrade(k, m) < 0)
+		return k->error;
 	k->interim = message_is_interim(m);
 	if (k->interim)
 		k->last = false; /* the answer itself is still to come */
-	if (k->interim || m->status == 204 ||
+	if (k->interim || m->status == 101 || m->status == 204 ||
 	    (asked == HTTP1_ASKED_CONNECT && m->status / 100 == 2)) {
 		k->framing = HTTP1_NO_BODY;
 		k->length = 0;
@@ -620,7 +732,7 @@ int http1_head(struct codec *k, struct slice text, struct message **out)
 	if (err < 0)
 		return err;
 	k->old_peer = m->version == MESSAGE_HTTP10;
-	err = k->role == CODEC_SERVER ? request_head(k, m, &f) : response_head(k, m);
+	err = k->role == CODEC_SERVER ? request_head(k, m, &f) : response_head(k, m, &f);
 	if (err < 0)
 		return err;
 	if (k->framing == HTTP1_UNTIL_CLOSE)

@@ -129,6 +129,7 @@ static int parse_all(struct codec *k, struct slice in)
 static void message_begin(struct codec *k)
 {
 	k->phase = HTTP1_HEAD;
+	k->interim_len = k->interim ? k->interim_len + k->head_len : 0;
 	k->head_len = 0;
 	k->line = 0;
 	k->target_at = 0;
@@ -188,8 +189,9 @@ static void head_end(struct codec *k)
 	store_text_done(&k->arena);
 	if (http1_head(k, lines, &m) < 0)
 		return;
-	tunnel = k->asks == HTTP1_ASKED_CONNECT &&
-		 (k->role == CODEC_SERVER || (m->status >= 200 && m->status < 300));
+	tunnel = k->role == CODEC_CLIENT && m->status == 101;
+	if (k->asks == HTTP1_ASKED_CONNECT)
+		tunnel = k->role == CODEC_SERVER || (m->status >= 200 && m->status < 300);
 	/* the authority-form is only good for CONNECT, which llhttp is not shown */
 	if (!(tunnel && k->role == CODEC_SERVER) && show_head(k, text, m) < 0)
 		return;
@@ -335,7 +337,8 @@ static size_t take_line(struct codec *k, struct slice in)
 {
 	const char *lf = memchr(in.p, '\n', in.len);
 	size_t n = lf != NULL ? (size_t)(lf - in.p) + 1 : in.len;
-	size_t room = k->limits->head - k->head_len;
+	size_t used = k->head_len + k->interim_len;
+	size_t room = used < k->limits->head ? k->limits->head - used : 0;
 	bool over = n > room;
 	bool start = k->phase == HTTP1_HEAD && k->line == 0;
 

@@ -102,6 +102,7 @@ struct plan {
 	const struct message *m;
 	enum http1_framing framing;
 	bool length; /* write Content-Length */
+	bool upgrade; /* write Upgrade */
 	bool close, keep_alive;
 };
 
@@ -175,8 +176,13 @@ static void put_head(struct sink *to, const struct plan *plan)
 	}
 	if (plan->framing == HTTP1_CHUNKED)
 		put_text(to, "Transfer-Encoding: chunked\r\n");
+	if (plan->upgrade)
+		put_field(to, (struct slice){"Upgrade", 7}, m->upgrade);
 	if (plan->close)
-		put_text(to, "Connection: close\r\n");
+		put_text(to, plan->upgrade ? "Connection: Upgrade, close\r\n"
+					   : "Connection: close\r\n");
+	else if (plan->upgrade)
+		put_text(to, "Connection: Upgrade\r\n");
 	else if (plan->keep_alive)
 		put_text(to, "Connection: keep-alive\r\n");
 	put_text(to, "\r\n");
@@ -209,16 +215,28 @@ static bool gives_length(const struct message *m)
 	       slice_is(m->method, "PATCH") || m->length_given;
 }
 
+static enum http1_asked asked_by(const struct message *m)
+{
+	if (slice_is(m->method, "HEAD"))
+		return HTTP1_ASKED_HEAD;
+	if (slice_is(m->method, "CONNECT"))
+		return HTTP1_ASKED_CONNECT;
+	return m->upgrade.len != 0 ? HTTP1_ASKED_UPGRADE : HTTP1_ASKED_ANY;
+}
+
 static int emit_request(struct codec *k, const struct message *m)
 {
 	struct plan plan = {.m = m, .framing = HTTP1_NO_BODY};
 	bool connect = slice_is(m->method, "CONNECT");
-	char asked = slice_is(m->method, "HEAD") ? HTTP1_ASKED_HEAD
-		     : connect			 ? HTTP1_ASKED_CONNECT
-						 : HTTP1_ASKED_ANY;
+	char asked = (char)asked_by(m);
 	int err;
 
 	if (k->answer != HTTP1_NOT_BEGUN && k->answer != HTTP1_ENDED)
+		return -EINVAL;
+	plan.upgrade = asked == HTTP1_ASKED_UPGRADE;
+	/* what it offers is kept for one request at a time */
+	if (plan.upgrade && (m->content_length != 0 || buffer_live(&k->asked).len != 0 ||
+			     !http1_is_value(m->upgrade)))
 		return -EINVAL;
 	if (!message_is_request(m) || k->last || k->error != 0 || !http1_is_token(m->method) ||
 	    !http1_is_target(connect ? m->target : m->path) || !http1_is_value(m->authority) ||
@@ -231,6 +249,9 @@ static int emit_request(struct codec *k, const struct message *m)
 	plan.length = plan.framing == HTTP1_LENGTH ||
 		      (!connect && m->content_length == 0 && gives_length(m));
 	if (buffer_reserve(&k->asked, 1) == NULL)
+		return -ENOMEM;
+	buffer_drop(&k->offered, buffer_live(&k->offered).len);
+	if (plan.upgrade && buffer_append(&k->offered, m->upgrade.p, m->upgrade.len) < 0)
 		return -ENOMEM;
 	err = write_head(k, &plan);
 	if (err < 0)
@@ -252,6 +273,23 @@ static int emit_interim(struct codec *k, const struct message *m)
 	return write_head(k, &plan);
 }
 
+/* The last head of this connection: what follows belongs to another protocol. */
+static int emit_switched(struct codec *k, const struct message *m)
+{
+	struct plan plan = {.m = m, .framing = HTTP1_NO_BODY, .upgrade = true};
+	int err;
+
+	if (k->asks != HTTP1_ASKED_UPGRADE || k->phase != HTTP1_WAIT || m->upgrade.len == 0)
+		return -EINVAL;
+	err = write_head(k, &plan);
+	if (err < 0)
+		return err;
+	k->last = true;
+	k->phase = HTTP1_TUNNEL;
+	begin(k, &plan);
+	return 0;
+}
+
 static int emit_response(struct codec *k, const struct message *m)
 {
 	struct plan plan = {.m = m, .framing = HTTP1_NO_BODY};
@@ -261,8 +299,11 @@ static int emit_response(struct codec *k, const struct message *m)
 	int err;
 
 	if (!k->owed || k->answer != HTTP1_NOT_BEGUN || m->status < 100 || m->status > 599 ||
-	    m->status == 101 || m->content_length < MESSAGE_LENGTH_UNKNOWN || !is_writable(m))
+	    m->content_length < MESSAGE_LENGTH_UNKNOWN || !is_writable(m) ||
+	    !http1_is_value(m->upgrade))
 		return -EINVAL;
+	if (m->status == 101)
+		return emit_switched(k, m);
 	if (message_is_interim(m))
 		return emit_interim(k, m);
 	if (none || m->status == 304 || k->asks == HTTP1_ASKED_HEAD) {
@@ -278,6 +319,7 @@ static int emit_response(struct codec *k, const struct message *m)
 	last = last || plan.framing == HTTP1_UNTIL_CLOSE || k->expects;
 	plan.close = last && !connected;
 	plan.keep_alive = !last && k->old_peer;
+	plan.upgrade = m->status == 426 && m->upgrade.len != 0;
 	err = write_head(k, &plan);
 	if (err < 0)
 		return err;

@@ -40,6 +40,10 @@ struct message {
 	unsigned status; /* 100..599; 1xx other than 101 is interim: no END follows it */
 	struct slice reason_phrase;
 
+	/* Protocols to switch to, a list without HTTP's own (h2c is never passed on); empty: none.
+	 * Request: offered. 101: the one chosen. 426: wanted. emit() writes it as Upgrade. */
+	struct slice upgrade;
+
 	enum message_version version;
 	/* What the head says of its content: bytes, 0 for none, or MESSAGE_LENGTH_UNKNOWN
 	 * (chunked, or a response delimited by the end of the connection). */

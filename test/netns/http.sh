@@ -119,7 +119,7 @@ recorded "... recorded as bad_request" '.type == "request" and .status == 400 an
 same "a NUL in the target is 400" "HTTP/1.1 400 Bad Request" "$(raw 'GET /public/\0 HTTP/1.1\r\nHost: a\r\n\r\n')"
 same "bytes that are not HTTP get no answer" "" "$(raw '\026\003\001\002\000\001\000\001\374\003\003')"
 recorded "... and the record says why" '.reason == "protocol_not_readable" and .verdict == "denied"'
-same "a CONNECT is 501" "HTTP/1.1 501 Not Implemented" "$(raw 'CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n')"
+same "a CONNECT that no rule names is 403" "HTTP/1.1 403 Forbidden" "$(raw 'CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n')"
 holds "a request head that never ends is given up" \
 	in_ns frontend bash -c 'exec 3<>/dev/tcp/10.78.0.12/80; printf "GET /public/a HT" >&3; timeout 5 cat <&3 | grep -q "^HTTP/1.1 408"'
 recorded "... and the record says why" '.type == "request" and .status == 408 and .reason == "head_timeout" and .t_head > 900000000'

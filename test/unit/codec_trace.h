@@ -64,6 +64,8 @@ static inline void trace_head(struct trace *t, const struct message *m)
 		trace_text(t, " status=%u", m->status);
 		trace_slice(t, "reason", m->reason_phrase);
 	}
+	if (m->upgrade.len != 0)
+		trace_slice(t, "upgrade", m->upgrade);
 	trace_text(t, " version=%d length=%lld%s\n", (int)m->version, (long long)m->content_length,
 		   m->length_given ? " given" : "");
 	for (size_t i = 0; i < m->field_count; i++) {

@@ -777,6 +777,77 @@ static void an_upstream_that_resets_before_its_answer_is_502(void **state)
 	box_close();
 }
 
+#define UPGRADE "GET /ok HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n"
+#define SWITCHED "HTTP/1.1 101 Go\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n"
+
+static void after_an_upgrade_any_bytes_go_both_ways(void **state)
+{
+	(void)state;
+	for (int first = 0; first < 2; first++) {
+		box_open(true);
+		connect_client();
+		say(client, GET("/ok"));
+		accept_upstream();
+		heard(server);
+		say(server, OK2);
+		heard(client);
+		say(client, UPGRADE "early");
+		assert_string_equal(heard(server), "GET /ok HTTP/1.1\r\nHost: h\r\nUpgrade: x\r\n"
+						   "Connection: Upgrade\r\n\r\n");
+		say(server, SWITCHED "late");
+		assert_string_equal(heard(client), SWITCHED "late");
+		assert_string_equal(heard(server), "early");
+		say(client, GET("/private")); /* no rule reads this any more */
+		assert_string_equal(heard(server), GET("/private"));
+		shutdown(first == 0 ? client : server, SHUT_WR);
+		assert_string_equal(heard(first == 0 ? server : client), "FIN");
+		say(first == 0 ? server : client, "more");
+		assert_string_equal(heard(first == 0 ? client : server), "more");
+		assert_int_equal(kept_count, 1);
+		shutdown(first == 0 ? server : client, SHUT_WR);
+		assert_string_equal(heard(first == 0 ? client : server), "FIN");
+		assert_int_equal(newest(RECORD_REQUEST)->status, 101);
+		assert_int_equal(newest(RECORD_REQUEST)->stream, 2);
+		assert_int_equal(newest(RECORD_REQUEST)->request_body_bytes,
+				 strlen("early" GET("/private")) + (first == 0 ? 0 : 4));
+		assert_int_equal(newest(RECORD_REQUEST)->response_body_bytes,
+				 strlen("late") + (first == 0 ? 4 : 0));
+		box_close();
+	}
+}
+
+/* Before the answer, so that the FIN was read by the codec of HTTP. */
+static void a_fin_behind_an_upgrade_is_passed_on(void **state)
+{
+	(void)state;
+	box_open(true);
+	connect_client();
+	say(client, UPGRADE);
+	accept_upstream();
+	heard(server);
+	shutdown(client, SHUT_WR);
+	turn(2);
+	say(server, SWITCHED);
+	assert_string_equal(heard(client), SWITCHED);
+	assert_string_equal(heard(server), "FIN");
+	say(server, "more");
+	assert_string_equal(heard(client), "more");
+	box_close();
+}
+
+static void an_upgrade_that_no_rule_allows_is_403(void **state)
+{
+	(void)state;
+	box_open(true);
+	connect_client();
+	say(client, "GET /no HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n");
+	assert_starts(heard(client), "HTTP/1.1 403 ");
+	say(client, "CONNECT b:1 HTTP/1.1\r\nHost: b:1\r\n\r\n"); /* it has no path */
+	assert_starts(heard(client), "HTTP/1.1 403 ");
+	assert_string_equal(heard(client), "FIN");
+	box_close();
+}
+
 /* What is in the kernel's buffers when we have nothing more to say still arrives. */
 static void a_slow_client_gets_all_of_a_last_answer(void **state)
 {
@@ -1473,27 +1544,37 @@ static unsigned open_descriptors(void)
 	return n;
 }
 
-/* Two requests on one connection; tolerant of every refusal. */
-static void scenario(bool http)
+enum scenario {
+	ANY_BYTES,
+	REQUESTS,
+	AN_UPGRADE,
+	SCENARIOS,
+};
+
+/* Two requests on one connection, or one that becomes a tunnel; tolerant of every refusal. */
+static void scenario(enum scenario which)
 {
+	const char *ask = which == AN_UPGRADE ? UPGRADE "up" : GET("/ok") GET("/no");
+	const char *answer = which == AN_UPGRADE ? SWITCHED "down" : OK2;
 	char text[4096];
 	ssize_t n;
 
 	connect_client();
-	if (send(client, GET("/ok") GET("/no"), strlen(GET("/ok") GET("/no")), MSG_NOSIGNAL) < 0)
+	if (send(client, ask, strlen(ask), MSG_NOSIGNAL) < 0)
 		return; /* a refusal, which is told once */
 	for (int i = 0; i < 20; i++) {
 		turn(0);
 		if (server < 0)
 			server = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (server >= 0 && recv(server, text, sizeof text, 0) > 0)
-			(void)!send(server, OK2, strlen(OK2), MSG_NOSIGNAL);
+			(void)!send(server, answer, strlen(answer), MSG_NOSIGNAL);
 		n = recv(client, text, sizeof text, 0);
-		assert_true(n != 0 || http); /* a failure of an opaque stream is never a FIN */
+		/* a failure of an opaque stream is never a FIN */
+		assert_true(n != 0 || which != ANY_BYTES);
 		if (n == 0 || (n < 0 && errno != EAGAIN))
 			break;
 	}
-	if (!http)
+	if (which != REQUESTS)
 		shutdown(client, SHUT_WR);
 	turn(1);
 }
@@ -1503,13 +1584,13 @@ static void each_allocation_that_fails_ends_in_an_answer_or_a_close(void **state
 	unsigned before = open_descriptors();
 
 	(void)state;
-	for (int http = 0; http < 2; http++)
+	for (int which = 0; which < SCENARIOS; which++)
 		for (unsigned n = 1;; n++) {
 			bool hit;
 
-			box_open(http);
+			box_open(which != ANY_BYTES);
 			failmalloc_at(n);
-			scenario(http);
+			scenario((enum scenario)which);
 			hit = failmalloc_hit();
 			failmalloc_at(0);
 			box_close(); /* asserts that nothing is left */
@@ -1535,6 +1616,9 @@ int main(void)
 		cmocka_unit_test(what_a_server_says_unasked_answers_nothing),
 		cmocka_unit_test(what_lies_unread_at_a_server_does_not_answer_the_next_request),
 		cmocka_unit_test(an_upstream_that_resets_before_its_answer_is_502),
+		cmocka_unit_test(after_an_upgrade_any_bytes_go_both_ways),
+		cmocka_unit_test(a_fin_behind_an_upgrade_is_passed_on),
+		cmocka_unit_test(an_upgrade_that_no_rule_allows_is_403),
 		cmocka_unit_test(a_kept_connection_closes_when_its_other_leg_does),
 		cmocka_unit_test(a_head_that_never_ends_is_408),
 		cmocka_unit_test(whoever_has_no_destination_is_reset),

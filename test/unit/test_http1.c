@@ -173,6 +173,11 @@ static const struct {
 	{CODEC_SERVER, "POST / HTTP/1.1\r\n" HOST CHUNKED "\r\n3\r\nabcd\r\n0\r\n\r\n"},
 	{CODEC_SERVER, "POST / HTTP/1.1\r\n" HOST CHUNKED "\r\n3\r\nabc\r\n0\r\nHost: b\r\n\r\n"},
 	{CODEC_SERVER, "CONNECT a.example:443 HTTP/1.1\r\n" HOST "\r\n\x16\x03\x01"},
+	{CODEC_SERVER,
+	 "GET / HTTP/1.1\r\n" HOST "Connection: Upgrade\r\nUpgrade: h2c, a/1,b\r\n\r\n"
+	 "GET / HTTP/1.1\r\n" HOST "Connection: Upgrade\r\nUpgrade: x y\r\n\r\n"},
+	{CODEC_CLIENT, "HTTP/1.1 426 No\r\nConnection: Upgrade\r\nUpgrade: x\r\n"
+		       "Content-Length: 0\r\n\r\n"},
 	{CODEC_CLIENT, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 		       "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"
 		       "HTTP/1.1 201 Created\r\n" CHUNKED "\r\n2\r\nab\r\n0\r\nX: y\r\n\r\n"},
