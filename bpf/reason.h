@@ -50,6 +50,10 @@
 	X(40, BAD_REQUEST, "bad_request", "DPE", "the request is malformed or ambiguous")          \
 	X(41, HEAD_TOO_LARGE, "head_too_large", "DPE", "the request head exceeds its limit")       \
 	X(42, HEAD_TIMEOUT, "head_timeout", "DT", "the request head did not arrive in time")       \
+	X(46, BODY_TOO_SLOW, "body_too_slow", "DT",                                                \
+	  "the request body arrived more slowly than requestBodyRate")                             \
+	X(47, TOO_MANY_PIPELINED, "too_many_pipelined", "DPE",                                     \
+	  "the client sent more requests ahead than maxPipelinedRequests")                         \
 	X(45, REFUSED_BODY, "refused_body", "DPE",                                                 \
 	  "the client went on sending the body of a request that had been refused")                \
 	X(44, NOT_SUPPORTED, "not_supported", "DPE",                                               \

@@ -33,6 +33,11 @@ struct options {
 	uint32_t event_rate; /* kernel denials logged per second and workload */
 	unsigned connect_timeout;
 	unsigned head_timeout;
+	unsigned head_size; /* bytes; of a request, as the two below */
+	unsigned head_fields;
+	unsigned target_size; /* bytes */
+	unsigned body_rate; /* bytes per second that a client has to send of a body; 0: any */
+	unsigned max_pipelined; /* requests sent ahead */
 	unsigned drain_timeout; /* SIGTERM: how long open connections may go on */
 	char trust_domain[256];
 	char metrics_address[128]; /* ADDRESS:PORT, empty: off */

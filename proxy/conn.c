@@ -125,6 +125,7 @@ void conn_close(struct conn *c, enum reason why, bool reset)
 		upstream_close(c->upstream, reset);
 	record_connection(c);
 	deadline_clear(&c->head_limit);
+	deadline_clear(&c->body_limit);
 	list_remove(&c->link);
 	origdst_release(&c->origdst);
 	io_unwatch(&c->io);
@@ -233,6 +234,50 @@ static void head_expired(struct deadline *d)
 	conn_settle(c);
 }
 
+/* Is a body to come whose rate somebody wants to know? */
+static bool body_is_watched(struct conn *c)
+{
+	struct exchange *x = conn_exchange(c);
+
+	return c->worker->view->options.body_rate > 0 && x != NULL && !x->opaque && !x->ended &&
+	       !x->request_whole;
+}
+
+static void body_watch(struct conn *c);
+
+/* Only time in which nothing but the client was waited for counts: the clock of the body. */
+static void body_looked_at(struct deadline *d)
+{
+	struct conn *c = container_of(d, struct conn, body_limit);
+	struct exchange *x = conn_exchange(c);
+	uint64_t enough = c->worker->body_limit.length * 1000000 / 10 * 8;
+	uint64_t waited, bytes, due;
+
+	if (!body_is_watched(c))
+		return;
+	conn_working(c, 0);
+	waited = c->watch.ns[CLOCK_OF_BODY] - c->body_waited;
+	bytes = x->request_body_bytes - c->body_bytes;
+	due = waited / 1000000 * c->worker->view->options.body_rate / 1000;
+	if (waited < enough) {
+		deadline_set(&c->worker->body_limit, &c->body_limit, body_looked_at);
+	} else if (bytes >= due) {
+		body_watch(c);
+	} else {
+		c->ops->expire(c->codec);
+		conn_fail(c, REASON_BODY_TOO_SLOW);
+		conn_flush(c);
+	}
+	conn_settle(c);
+}
+
+static void body_watch(struct conn *c)
+{
+	c->body_waited = c->watch.ns[CLOCK_OF_BODY];
+	c->body_bytes = conn_exchange(c)->request_body_bytes;
+	deadline_set(&c->worker->body_limit, &c->body_limit, body_looked_at);
+}
+
 /* Acts on every event the last bytes completed; the parser is off the stack. */
 static void conn_step(struct conn *c, int err)
 {
@@ -246,6 +291,8 @@ static void conn_step(struct conn *c, int err)
 	if (list_empty(&c->exchanges) && c->ops->partial(c->codec) &&
 	    list_empty(&c->head_limit.link))
 		deadline_set(&c->worker->head_limit, &c->head_limit, head_expired);
+	if (list_empty(&c->body_limit.link) && body_is_watched(c))
+		body_watch(c);
 	if (err != 0)
 		conn_fail(c, reason_of(err));
 	else if (c->dropped > DRAIN_MAX)
@@ -327,6 +374,7 @@ static void conn_read(struct conn *c)
 		c->fin = n == 0;
 		if (n > 0) {
 			c->bytes_in += (uint64_t)n;
+			c->pipelined = 0;
 			conn_step(c, c->ops->feed(c->codec, (struct slice){buffer, (size_t)n}));
 		} else if (n == 0) {
 			if (list_empty(&c->exchanges) && c->why == REASON_NONE &&
@@ -387,6 +435,17 @@ static void conn_turn(struct io *io)
 	conn_settle(c);
 }
 
+/* What is held back was read at once, so it is at most one read's worth. */
+void conn_request_begun(struct conn *c)
+{
+	deadline_clear(&c->body_limit); /* it was about the request before */
+	if (c->ops == &codec_opaque || c->pipelined++ < c->worker->view->options.max_pipelined)
+		return;
+	if (c->why == REASON_NONE)
+		c->why = REASON_TOO_MANY_PIPELINED;
+	c->ops->last(c->codec);
+}
+
 void conn_mark(struct conn *c)
 {
 	memcpy(c->mark, c->watch.ns, sizeof c->mark);
@@ -440,7 +499,7 @@ static enum reason conn_judge(struct conn *c)
 	if (c->denied)
 		return d.reason;
 	c->ops = d.verdict == VERDICT_PROXY ? &codec_http1 : &codec_opaque;
-	c->codec = c->ops->open(CODEC_SERVER, &codec_limits_default);
+	c->codec = c->ops->open(CODEC_SERVER, &c->limits);
 	return c->codec ? REASON_NONE : REASON_NO_MEMORY;
 }
 
@@ -482,6 +541,10 @@ void conn_accept(struct worker *w, struct seat *seat, enum listener_kind kind, i
 	c->id = ++w->next_conn;
 	list_init(&c->exchanges);
 	deadline_init(&c->head_limit);
+	deadline_init(&c->body_limit);
+	c->limits.head = w->view->options.head_size;
+	c->limits.fields = w->view->options.head_fields;
+	c->limits.target = w->view->options.target_size;
 	stopwatch_start(&c->watch, CLOCK_OF_ACCEPT, io_now());
 	err = io_watch(&w->io, &c->io, fd, &seat->share, conn_turn);
 	if (err < 0) {

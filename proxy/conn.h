@@ -48,6 +48,7 @@ struct conn {
 	char *policy_name; /* of the connection's verdict; owned copies, or NULL */
 	char *rule_name;
 
+	struct codec_limits limits; /* of requests */
 	const struct codec_ops *ops;
 	struct codec *codec;
 	struct list exchanges;
@@ -59,6 +60,9 @@ struct conn {
 	uint64_t mark[CLOCK_COUNT]; /* watch.ns where the coming message began */
 	uint64_t mark_at;
 	struct deadline head_limit;
+	struct deadline body_limit; /* the next look at how fast a body comes */
+	uint64_t body_waited; /* CLOCK_OF_BODY at the last one, and the bytes it had */
+	uint64_t body_bytes;
 	struct later later;
 
 	uint64_t bytes_in; /* read from the client */
@@ -66,6 +70,7 @@ struct conn {
 	unsigned attempts; /* dials */
 	bool upstream_served; /* one of them was answered */
 	size_t dropped; /* body bytes of a refused request */
+	unsigned pipelined; /* requests begun since the last read */
 };
 
 /* Takes over an accepted socket. */
@@ -85,6 +90,7 @@ void conn_flush(struct conn *c); /* writes what it can now */
 void conn_wake(struct conn *c); /* a turn of its own, in this round or the next */
 void conn_wake_reader(struct conn *c); /* the same, if it has bytes to read and may */
 void conn_mark(struct conn *c); /* the next message begins now */
+void conn_request_begun(struct conn *c); /* its head was read; counts those sent ahead */
 
 size_t conn_backlog(struct conn *c); /* bytes for the client, not yet written */
 

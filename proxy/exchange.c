@@ -54,6 +54,7 @@ static void exchange_describe(struct exchange *x, const struct codec_event *ev)
 	const struct message *head = ev->head;
 	size_t at = 0;
 
+	x->expects = slice_is_nocase(message_field(head, "expect"), "100-continue");
 	x->protocol = head->version == MESSAGE_HTTP10 ? (struct slice){"HTTP/1.0", 8}
 						      : (struct slice){"HTTP/1.1", 8};
 	x->request_header_bytes = ev->wire;
@@ -94,6 +95,7 @@ static void exchange_begin(struct conn *c, const struct codec_event *ev)
 	list_append(&c->exchanges, &x->link);
 	c->dropped = 0;
 	deadline_clear(&c->head_limit);
+	conn_request_begun(c);
 	x->opaque = ev->head == NULL;
 	if (!x->opaque) {
 		exchange_describe(x, ev);
@@ -120,6 +122,7 @@ static void exchange_forward(struct exchange *x, const struct codec_event *ev)
 {
 	if (ev->type == CODEC_EV_BODY)
 		x->request_body_bytes += ev->data.len;
+	x->expects = false;
 	if (ev->type == CODEC_EV_END) {
 		x->request_whole = true;
 		if (x->opaque && x->conn->why == REASON_NONE)
@@ -244,6 +247,7 @@ void exchange_answer(struct exchange *x, const struct codec_event *ev)
 	}
 	if (ev->type == CODEC_EV_HEAD && ev->head != NULL) {
 		x->response_header_bytes += conn_backlog(c) - before;
+		x->expects = x->expects && ev->head->status != 100;
 		if (!message_is_interim(ev->head)) {
 			x->status = ev->head->status;
 			x->response_begun = true;
@@ -378,5 +382,5 @@ enum clock exchange_waits(const struct exchange *x)
 		return CLOCK_OF_RECV;
 	if (upstream_backlog(x->upstream) > 0)
 		return CLOCK_OF_SEND;
-	return x->request_whole ? CLOCK_OF_WAIT : CLOCK_OF_BODY;
+	return x->request_whole || x->expects ? CLOCK_OF_WAIT : CLOCK_OF_BODY;
 }

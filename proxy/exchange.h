@@ -22,6 +22,7 @@ struct exchange {
 	bool opaque; /* any bytes, from the first on or since the connection switched to them */
 	bool ended; /* no more is done for it */
 	bool left; /* opaque: its last byte for the client is gone */
+	bool expects; /* its client waits for a 100 before it sends more */
 	bool request_whole;
 	bool response_begun;
 	bool response_whole;

@@ -13,6 +13,7 @@
 #include "proxy/privilege.h"
 
 #define LINGER_MS 2000
+#define BODY_LOOK_MS 5000
 
 struct view *view_new(struct policy *policy, struct directory *directory,
 		      const struct options *options)
@@ -95,6 +96,7 @@ static void worker_end(struct worker *w)
 {
 	deadline_queue_close(&w->connect_limit);
 	deadline_queue_close(&w->head_limit);
+	deadline_queue_close(&w->body_limit);
 	deadline_queue_close(&w->linger_limit);
 	uv_close((uv_handle_t *)&w->pause, NULL);
 	uv_close((uv_handle_t *)&w->async, NULL);
@@ -138,6 +140,8 @@ static int timers_init(struct worker *w, const struct options *options)
 		err = deadline_queue_init(&w->connect_limit, &w->uv, options->connect_timeout);
 	if (err == 0)
 		err = deadline_queue_init(&w->head_limit, &w->uv, options->head_timeout);
+	if (err == 0)
+		err = deadline_queue_init(&w->body_limit, &w->uv, BODY_LOOK_MS);
 	if (err == 0)
 		err = deadline_queue_init(&w->linger_limit, &w->uv, LINGER_MS);
 	return err;

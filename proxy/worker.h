@@ -79,6 +79,7 @@ struct worker {
 	struct access_log_writer *log;
 	struct deadline_queue connect_limit;
 	struct deadline_queue head_limit;
+	struct deadline_queue body_limit; /* how often the rate of a body is looked at */
 	struct deadline_queue linger_limit;
 	uv_timer_t pause; /* paused listeners try again */
 	uint64_t complained; /* of accept(): ms, uv_now() */

@@ -84,8 +84,8 @@ struct codec_ops {
 	/* True inside a head: some of it was read, its HEAD has not come. */
 	bool (*partial)(const struct codec *k);
 
-	/* The peer takes too long: refuses the head that it has begun and not finished (408).
-	 * Nothing is read after it, pending() holds the goodbye if there is one. */
+	/* The peer takes too long: refuses the head or the content that it has begun and not
+	 * finished (408). Nothing is read after it, pending() holds the goodbye if there is one. */
 	void (*expire)(struct codec *k);
 
 	/* The connection is to end: the request that is read or answered now is the last one, or,

@@ -153,10 +153,23 @@ static bool http1_partial(const struct codec *k)
 
 static void http1_expire(struct codec *k)
 {
-	if (k->phase == HTTP1_HEAD)
+	switch (k->phase) {
+	case HTTP1_HEAD:
 		http1_refuse(k, CODEC_CUT, 408, "the request head did not arrive in time");
-	else
+		break;
+	case HTTP1_BODY:
+	case HTTP1_CHUNK_LINE:
+	case HTTP1_CHUNK_DATA:
+	case HTTP1_TRAILERS:
+		http1_refuse(k, CODEC_CUT, 408, "the request body arrives too slowly");
+		break;
+	case HTTP1_IDLE:
+	case HTTP1_WAIT:
+	case HTTP1_TUNNEL:
+	case HTTP1_LAST:
 		k->error = CODEC_CUT;
+		break;
+	}
 }
 
 static void http1_last(struct codec *k)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "config_load.h"
+#include "proxy/codec/codec.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -1133,6 +1134,11 @@ static void options_have_defaults(void **state)
 	assert_int_equal(o->event_rate, 100);
 	assert_int_equal(o->connect_timeout, 5000);
 	assert_int_equal(o->head_timeout, 30000);
+	assert_int_equal(o->head_size, codec_limits_default.head);
+	assert_int_equal(o->head_fields, codec_limits_default.fields);
+	assert_int_equal(o->target_size, codec_limits_default.target);
+	assert_int_equal(o->body_rate, 0);
+	assert_int_equal(o->max_pipelined, 256);
 	assert_string_equal(o->trust_domain, "cluster.local");
 	assert_string_equal(o->metrics_address, "127.0.0.1:15020");
 	assert_string_equal(o->access_log, "/var/log/shunt/access.log");

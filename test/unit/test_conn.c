@@ -249,6 +249,7 @@ static void box_open(bool http)
 	assert_int_equal(io_loop_init(&worker.io), 0);
 	assert_int_equal(deadline_queue_init(&worker.connect_limit, &worker.uv, 5000), 0);
 	assert_int_equal(deadline_queue_init(&worker.head_limit, &worker.uv, 300), 0);
+	assert_int_equal(deadline_queue_init(&worker.body_limit, &worker.uv, 100), 0);
 	assert_int_equal(deadline_queue_init(&worker.linger_limit, &worker.uv, 100), 0);
 	listen_on_loopback();
 	load_config(http);
@@ -281,6 +282,7 @@ static void box_close(void)
 	assert_int_equal(slots_out, 0);
 	deadline_queue_close(&worker.connect_limit);
 	deadline_queue_close(&worker.head_limit);
+	deadline_queue_close(&worker.body_limit);
 	deadline_queue_close(&worker.linger_limit);
 	uv_run(&worker.uv, UV_RUN_DEFAULT);
 	io_loop_close(&worker.io);
@@ -349,13 +351,20 @@ static void assert_starts(const char *text, const char *start)
 		fail_msg("expected it to start with %s, got %s", start, text);
 }
 
-static const struct record *newest(enum record_type type)
+static const struct record *newest_or_null(enum record_type type)
 {
 	for (unsigned i = kept_count; i-- > 0;)
 		if (kept[i].r.type == type)
 			return &kept[i].r;
-	fail_msg("no such record");
 	return NULL;
+}
+
+static const struct record *newest(enum record_type type)
+{
+	const struct record *r = newest_or_null(type);
+
+	assert_non_null(r);
+	return r;
 }
 
 #define GET(path) "GET " path " HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -846,6 +855,73 @@ static void an_upgrade_that_no_rule_allows_is_403(void **state)
 	assert_starts(heard(client), "HTTP/1.1 403 ");
 	assert_string_equal(heard(client), "FIN");
 	box_close();
+}
+
+static void requests_sent_ahead_are_limited(void **state)
+{
+	(void)state;
+	box_open(true);
+	worker.view->options.max_pipelined = 2;
+	connect_client();
+	say(client, GET("/ok"));
+	accept_upstream();
+	for (int i = 0; i < 10; i++) { /* one by one: as many as it likes */
+		assert_starts(heard(server), "GET /ok ");
+		say(server, OK2);
+		assert_string_equal(heard(client), OK2);
+		if (i < 9)
+			say(client, GET("/ok"));
+	}
+	say(client, GET("/a") GET("/b") GET("/ok") GET("/ok") GET("/ok"));
+	for (const char *text = heard(client); strcmp(text, "FIN") != 0; text = heard(client)) {
+		if (*heard(server) == 'G')
+			say(server, OK2);
+	}
+	assert_int_equal(kept_count, 10 + 3);
+	close(client);
+	client = -1;
+	turn(5);
+	assert_int_equal(newest(RECORD_CONNECTION)->reason, REASON_TOO_MANY_PIPELINED);
+	box_close();
+}
+
+static void a_body_that_comes_too_slowly_is_408(void **state)
+{
+	(void)state;
+	box_open(true);
+	worker.view->options.body_rate = 1000; /* looked at every 100 ms */
+	connect_client();
+	say(client, "POST /ok HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n");
+	accept_upstream();
+	for (int i = 0; i < 50 && newest_or_null(RECORD_REQUEST) == NULL; i++)
+		say(client, "x"), usleep(10000);
+	assert_starts(heard(client), "HTTP/1.1 408 ");
+	assert_int_equal(newest(RECORD_REQUEST)->status, 408);
+	assert_int_equal(newest(RECORD_REQUEST)->reason, REASON_BODY_TOO_SLOW);
+	box_close();
+}
+
+/* The server has it all and thinks, or has not said 100 yet, or the rate is kept. */
+static void only_the_clients_own_slowness_counts(void **state)
+{
+	static const char *const asks[] = {
+		"POST /ok HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nok",
+		"POST /ok HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		box_open(true);
+		worker.view->options.body_rate = 1000000;
+		connect_client();
+		say(client, asks[i]);
+		accept_upstream();
+		for (int n = 0; n < 40; n++)
+			turn(10);
+		say(server, OK2);
+		assert_starts(heard(client), "HTTP/1.1 200 OK\r\n");
+		box_close();
+	}
 }
 
 /* What is in the kernel's buffers when we have nothing more to say still arrives. */
@@ -1619,6 +1695,9 @@ int main(void)
 		cmocka_unit_test(after_an_upgrade_any_bytes_go_both_ways),
 		cmocka_unit_test(a_fin_behind_an_upgrade_is_passed_on),
 		cmocka_unit_test(an_upgrade_that_no_rule_allows_is_403),
+		cmocka_unit_test(requests_sent_ahead_are_limited),
+		cmocka_unit_test(a_body_that_comes_too_slowly_is_408),
+		cmocka_unit_test(only_the_clients_own_slowness_counts),
 		cmocka_unit_test(a_kept_connection_closes_when_its_other_leg_does),
 		cmocka_unit_test(a_head_that_never_ends_is_408),
 		cmocka_unit_test(whoever_has_no_destination_is_reset),

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+# What goes wrong behind the proxy, and what the client, the log and the limits make of it: an
+# answer with a status while that is possible, an abort after, never one that looks whole.
+. "$(dirname "$0")/lib.sh"
+box_up "errors-$$"
+OPTIONS="connectTimeout: 500ms
+requestHeadSize: 2048
+requestHeadFields: 20
+requestTargetSize: 300
+requestBodyRate: 1000
+maxPipelinedRequests: 4"
+config_write <<'DOC'
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {name: api, namespace: shop}
+spec:
+  endpointSelector: {matchLabels: {app: api}}
+  ingress:
+  - fromEndpoints: [{matchLabels: {app: frontend}}]
+    toPorts:
+    - ports: [{port: "80", protocol: TCP}, {port: "8080", protocol: TCP}, {port: "8090", protocol: TCP}, {port: "8091", protocol: TCP}]
+      rules: {http: [{path: "/.*"}]}
+DOC
+nginx_start api 80
+start_in api python3 test/peer/breaks.py serve 8080
+SERVER=$STARTED
+wait_listening api 8080
+start_in api python3 test/peer/http.py 8091
+wait_listening api 8091
+# Its queue is full: nobody accepts, and no further connection gets in.
+start_in api python3 -c 'import socket, time
+s = socket.socket(); s.bind(("", 8090)); s.listen(0)
+kept = [socket.socket() for _ in range(3)]
+for k in kept: k.setblocking(False); k.connect_ex(("127.0.0.1", 8090))
+time.sleep(600)'
+wait_listening api 8090
+daemon_start || exit 1
+
+ask() { in_ns frontend timeout 15 python3 test/peer/breaks.py ask 10.78.0.12 8080 "$@"; }
+
+same "a whole answer is whole" "whole-fin 200 whole fin" "$(ask whole-fin)"
+for what in nothing status head interim; do
+	same "an answer that breaks off before its head is whole is 502 (closed: $what)" \
+		"$what-fin 502 whole fin" "$(ask $what-fin)"
+	recorded "... its record says upstream_closed, UC" \
+		".path == \"/$what-fin\" and .status == 502 and .reason == \"upstream_closed\" and .response_flags == \"UC\""
+	same "an answer that breaks off before its head is whole is 502 (reset: $what)" \
+		"$what-rst 502 whole fin" "$(ask $what-rst)"
+	recorded "... its record says upstream_reset, UC" \
+		".path == \"/$what-rst\" and .status == 502 and .reason == \"upstream_reset\" and .response_flags == \"UC\""
+done
+# Where the head has not left yet, the client sees the reset only.
+for row in length-fin length-rst chunks-fin chunks-rst close-rst; do
+	reason=upstream_closed
+	[ "${row#*-}" = rst ] && reason=upstream_reset
+	got=$(ask $row)
+	case $got in "$row 200 cut rst" | "$row none rst") ok "content that breaks off is an abort for the client ($row)" ;;
+	*) not_ok "content that breaks off is an abort for the client ($row)" "$got" ;;
+	esac
+	recorded "... its record says $reason, UC" \
+		".path == \"/$row\" and .reason == \"$reason\" and .response_flags == \"UC\""
+done
+same "content that ends with its connection is whole" "close-fin 200 whole fin" "$(ask close-fin)"
+
+same "a destination that takes no connection is 504" 504 "$(curl_from frontend http://10.78.0.12:8090/full)"
+recorded "... its record says connect_timeout, UF,URX" \
+	'.path == "/full" and .status == 504 and .reason == "connect_timeout" and .response_flags == "UF,URX"'
+kill "$SERVER"
+wait "$SERVER" 2>/dev/null
+same "a destination that refuses is 503" 503 "$(curl_from frontend http://10.78.0.12:8080/refused)"
+recorded "... its record says connect_refused, UF" \
+	'.path == "/refused" and .status == 503 and .reason == "connect_refused" and .response_flags == "UF"'
+
+# Limits, as shunt.yaml says them.
+repeat() { printf "%$1s" '' | sed "s/ /$2/g"; }
+same "a target at its limit passes" 200 "$(curl_from frontend "http://10.78.0.12/$(repeat 299 x)")"
+same "a longer target is 414" 414 "$(curl_from frontend "http://10.78.0.12/$(repeat 300 x)")"
+recorded "... its record says head_too_large" '.status == 414 and .reason == "head_too_large"'
+same "a head above its limit is 431" 431 "$(curl_from frontend -H "X: $(repeat 2000 x)" http://10.78.0.12/)"
+recorded "... its record says head_too_large" '.status == 431 and .reason == "head_too_large"'
+mapfile -t fields < <(for i in $(seq 20); do printf -- '-H\nX-%s: y\n' "$i"; done)
+same "more fields than the limit are 431" 431 "$(curl_from frontend "${fields[@]}" http://10.78.0.12/)"
+same "as many as the limit pass" 200 "$(curl_from frontend "${fields[@]:0:34}" http://10.78.0.12/)"
+pipeline=$(repeat 9 'GET \/ahead HTTP\/1.1\\r\\nHost: a\\r\\n\\r\\n')
+same "requests sent ahead are answered up to the limit" "5 answers, the last says close" \
+	"$(printf "$pipeline" | in_ns frontend timeout 10 nc 10.78.0.12 80 |
+		awk '/^HTTP\/1.1 200/{n++} /^Connection: close/{last=n} END{printf "%d answers, the %s says close", n, last==n ? "last" : last}')"
+recorded "... the connection's record says too_many_pipelined" '.type == "connection" and .reason == "too_many_pipelined"'
+trickle='import socket, select
+s = socket.create_connection(("10.78.0.12", 8091))
+s.sendall(b"POST /slow HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n")
+while not select.select([s], [], [], 0.2)[0]:
+    s.sendall(b"x")
+print(s.recv(4096).split()[1].decode())'
+same "a body below the rate is 408" 408 "$(in_ns frontend timeout $((30 * FACTOR)) python3 -c "$trickle")"
+recorded "... its record says body_too_slow, DT" \
+	'.path == "/slow" and .status == 408 and .reason == "body_too_slow" and .response_flags == "DT" and .t_body > 3000000000'
+
+finish
