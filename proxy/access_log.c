@@ -13,10 +13,12 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
@@ -184,6 +186,24 @@ static int file_open(const char *path)
 static int file_error(int fd)
 {
 	return fd < -1 ? fd + 1 : 0;
+}
+
+/* Was its last writer killed inside a line? By a descriptor of its own: ours cannot read. */
+static bool file_is_torn(int fd)
+{
+	char path[64], last = '\n';
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size == 0)
+		return false;
+	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	if (pread(fd, &last, 1, st.st_size - 1) < 0)
+		last = '\n';
+	close(fd);
+	return last != '\n';
 }
 
 int access_log_reopen(struct access_log *log, const char *path)
@@ -499,7 +519,7 @@ static void take_arrivals(struct access_log *log)
 		if (log->fd >= 0)
 			close(log->fd);
 		log->fd = fd;
-		log->torn = false;
+		log->torn = file_is_torn(fd);
 	}
 	while ((s = arrived) != NULL) {
 		arrived = s->next;
@@ -614,6 +634,7 @@ int access_log_start(const char *path, const char *node, struct metrics *metrics
 	log->fd = file_open(path);
 	if (err == 0)
 		err = file_error(log->fd);
+	log->torn = file_is_torn(log->fd);
 	log->node = strdup(node);
 	if (err == 0 && log->node == NULL)
 		err = -ENOMEM;

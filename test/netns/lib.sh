@@ -272,7 +272,7 @@ curl_from() {
 wait_record() {
 	local tries=$((40 * FACTOR)) found
 	while [ $tries -gt 0 ]; do
-		found=$(jq -c "select($1)" "$LOG" 2>/dev/null | tail -n 1)
+		found=$(jq -Rc "fromjson? | select($1)" "$LOG" 2>/dev/null | tail -n 1)
 		if [ -n "$found" ]; then
 			echo "$found"
 			return 0
@@ -333,10 +333,11 @@ recorded() {
 	fi
 }
 
-# The identity of the clocks, on every record of the whole run, exactly.
+# The identity of the clocks, on every record of the whole run, exactly. A daemon that is killed
+# may leave half a line.
 check_times() {
 	local bad
-	bad=$(jq -c 'select((.t_accept + .t_queue + .t_head + .t_policy + .t_work + .t_connect +
+	bad=$(jq -Rc 'fromjson? | select((.t_accept + .t_queue + .t_head + .t_policy + .t_work + .t_connect +
 		.t_tls + .t_body + .t_send + .t_wait + .t_recv + .t_flush + .t_open != .t_total) or
 		(.t_queue + .t_policy + .t_work != .t_proxy))' "$LOG" | head -n 3)
 	same "every record's clocks add up exactly ($(wc -l <"$LOG") records)" "" "$bad"
