@@ -5,7 +5,6 @@
 #include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
-#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -512,13 +511,6 @@ void conn_drain(struct conn *c)
 	conn_wake(c);
 }
 
-static void set_nodelay(int fd)
-{
-	int on = 1;
-
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-}
-
 /* Refused before there was a conn: counted nowhere else, so the log says it. */
 static void refuse(struct seat *seat, enum listener_kind kind, int fd, int err)
 {
@@ -555,7 +547,6 @@ void conn_accept(struct worker *w, struct seat *seat, enum listener_kind kind, i
 	c->io.ready = IO_WRITE;
 	list_append(&seat->conns, &c->link);
 	atomic_fetch_add_explicit(&w->conns, 1, memory_order_relaxed);
-	set_nodelay(fd);
 	why = REASON_ORIGDST_UNKNOWN; /* before any byte: never dial a guess */
 	err = origdst_claim(w, seat->enrolled, kind, fd, &c->origdst);
 	if (err < 0)

@@ -24,11 +24,11 @@ static int listen_at(const struct endpoint *at)
 {
 	struct sockaddr_storage sa;
 	socklen_t len = endpoint_to_sockaddr(at, &sa);
-	int fd = socket(sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP);
+	int fd = netns_socket_here(sa.ss_family);
 	int on = 1, err;
 
 	if (fd < 0)
-		return -errno;
+		return fd;
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
 	if (sa.ss_family == AF_INET6)
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);

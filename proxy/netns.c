@@ -30,6 +30,9 @@
 #define POOL_SIZE 8 /* made per visit: as dear as one */
 #define POOL_IDLE 30 /* seconds unused before a pool is emptied */
 #define BACKLOG 4096
+#define KEEPALIVE_IDLE 180 /* seconds: before a firewall forgets an idle connection */
+#define KEEPALIVE_INTERVAL 180
+#define KEEPALIVE_COUNT 9
 
 enum { POOL4, POOL6, POOL_FAMILIES };
 
@@ -79,14 +82,27 @@ static void come_home(void)
 	}
 }
 
-static int socket_here(int family)
+/* What both legs of a connection have; accepted sockets get it from their listener. A peer that
+ * vanished is given up after half an hour: no other limit ends a connection of any bytes. */
+static void set_stream_options(int fd)
+{
+	int on = 1, idle = KEEPALIVE_IDLE, interval = KEEPALIVE_INTERVAL, count = KEEPALIVE_COUNT;
+
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof interval);
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof count);
+}
+
+int netns_socket_here(int family)
 {
 	int on = 1;
 	int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP);
 
 	if (fd < 0)
 		return -errno;
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+	set_stream_options(fd);
 	if (family == AF_INET6)
 		setsockopt(fd, IPPROTO_IPV6, IPV6_FREEBIND, &on, sizeof on);
 	return fd;
@@ -104,7 +120,7 @@ static void pool_fill(struct netns_pool *p, int kind, int *first)
 	pthread_mutex_unlock(&helper.lock);
 	err = enter(p->netns_fd);
 	while (err == 0 && n < want) {
-		int fd = socket_here(kind == POOL4 ? AF_INET : AF_INET6);
+		int fd = netns_socket_here(kind == POOL4 ? AF_INET : AF_INET6);
 
 		if (fd >= 0 && is_last_descriptor(fd)) {
 			close(fd);
@@ -252,7 +268,7 @@ static int read_cookie(void *arg)
 {
 	uint64_t *cookie = arg;
 	socklen_t len = sizeof *cookie;
-	int fd = socket_here(AF_INET);
+	int fd = netns_socket_here(AF_INET);
 	int err = 0;
 
 	if (fd < 0)
@@ -283,7 +299,7 @@ static int listen_here(int family)
 	struct sockaddr_in in = {.sin_family = AF_INET};
 	struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
 	int on = 1, queue = 256;
-	int fd = socket_here(family);
+	int fd = netns_socket_here(family);
 	int err;
 
 	if (fd < 0)
@@ -314,12 +330,12 @@ static int port_taken(void *arg)
 {
 	struct sockaddr_in6 any = {.sin6_family = AF_INET6, .sin6_port = htons(*(uint16_t *)arg)};
 	struct sockaddr_in any4 = {.sin_family = AF_INET, .sin_port = any.sin6_port};
-	int fd = socket_here(AF_INET6), on = 1;
+	int fd = netns_socket_here(AF_INET6), on = 1;
 	bool v6 = fd >= 0;
 	int err = 0;
 
 	if (!v6)
-		fd = socket_here(AF_INET);
+		fd = netns_socket_here(AF_INET);
 	if (fd < 0)
 		return fd;
 	if (v6)

@@ -23,9 +23,14 @@ __attribute__((warn_unused_result)) int netns_open(const char *path, uint64_t *c
  * fn returned, or -errno when the namespace could not be entered. */
 __attribute__((warn_unused_result)) int netns_visit(int netns_fd, int (*fn)(void *arg), void *arg);
 
+/* A TCP socket of the calling thread's namespace, as both legs of a connection are: non-blocking,
+ * close-on-exec, TCP_NODELAY, keep-alive; IPV6_FREEBIND. -errno on failure. */
+int netns_socket_here(int family);
+
 /* Listening sockets of the namespace, by enum listener_kind: 127.0.0.1:0 and [::1]:0, never
- * dialled directly, sk_lookup gives them their connections. Where the namespace has no IPv6,
- * the two of IPv6 are -1; after a failure all are. Also adds the AnyIP route of the IPv6 slots to its lo. */
+ * dialled directly, sk_lookup gives them their connections, which inherit TCP_NODELAY and
+ * keep-alive. Where the namespace has no IPv6, the two of IPv6 are -1; after a failure all are.
+ * Also adds the AnyIP route of the IPv6 slots to its lo. */
 __attribute__((warn_unused_result)) int netns_listen(int netns_fd, int listeners[LISTENER_KINDS]);
 /* 1 if another process listens on this TCP port (host order) in the namespace, on any address;
  * 0 or -errno. */
@@ -39,7 +44,7 @@ void netns_unroute(int netns_fd);
  * are (at most `n` are stored), or -errno. */
 int netns_addresses(int netns_fd, struct addr16 *out, unsigned n);
 
-/* Sockets made beforehand: non-blocking TCP, TCP_NODELAY, IPV6_FREEBIND. */
+/* Sockets made beforehand: non-blocking TCP, TCP_NODELAY, keep-alive, IPV6_FREEBIND. */
 struct netns_pool;
 struct netns_pool *netns_pool_new(int netns_fd); /* borrows the descriptor; NULL: no memory */
 void netns_pool_free(struct netns_pool *p); /* nobody asks any more */

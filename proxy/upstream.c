@@ -191,15 +191,12 @@ static void ask_deliver(struct netns_ask *ask, int fd)
 /* From the daemon's own namespace, which a worker is in. */
 static bool upstream_dial_explicit(struct upstream *u, int family)
 {
-	int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP);
-	int on = 1;
+	int fd = netns_socket_here(family);
 
-	if (fd < 0) {
-		upstream_fail(u, reason_of_connect(errno));
-		return true;
-	}
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-	upstream_connect(u, fd);
+	if (fd < 0)
+		upstream_fail(u, reason_of_connect(-fd));
+	else
+		upstream_connect(u, fd);
 	return true;
 }
 

@@ -68,6 +68,9 @@ order "X is killed with bytes unread, Y has some too" \
 order "X exits" "open X.exit Y.fin Y.report"
 order "X exits with bytes unread" "open Y.send:10 X.arrive:10 X.exit Y.err Y.report"
 
+order "X sends an urgent byte, which is not in the stream, and closes" \
+	"open X.send:10 X.urgent X.send:10 X.close Y.drain"
+
 # ---- X closes its half, then Y acts ----
 
 order "X half-closes, Y goes on and closes" \
