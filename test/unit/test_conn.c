@@ -84,6 +84,11 @@ void dial_release(struct worker *w, int64_t number)
 	dials_out -= number >= 0;
 }
 
+int netns_socket_here(int family)
+{
+	return socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+}
+
 int netns_socket(struct netns_pool *p, int family, struct netns_ask *ask)
 {
 	int fd;
