@@ -135,9 +135,9 @@ once "the client half-closes before it is accepted" \
 
 # ---- played ----
 
-# play ADDRESS PORT NAME
+# play ADDRESS PORT NAME: in the background; the program itself is the job, so that it ends with us.
 play() {
-	"$CLOSES" "/run/netns/$BOX-frontend" "/run/netns/$BOX-api" "$1" "$2" \
+	exec "$CLOSES" "/run/netns/$BOX-frontend" "/run/netns/$BOX-api" "$1" "$2" \
 		<"$TMP/scripts" >"$TMP/$3" 2>"$TMP/$3.complaints"
 }
 reports=$(grep -c report "$TMP/scripts") # these are played three times

@@ -39,6 +39,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -285,6 +286,8 @@ static void end_run(int control, int ns)
 	char step[STEP_MAX];
 	ssize_t n;
 
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) /* nobody plays on alone */
+		die("prctl");
 	if (setns(ns, CLONE_NEWNET) < 0)
 		die("setns");
 	while ((n = recv(control, step, sizeof step - 1, 0)) > 0) {
