@@ -147,12 +147,15 @@ config_write() {
 shunt_() { "$B/shunt" --run-dir "$RUN" "$@"; }
 
 daemon_start() {
+	touch "$TMP/shuntd.log"
+	local before # of one that ended by itself, as after shunt detach, the log is still there
+	before=$(grep -c ' runs, revision ' "$TMP/shuntd.log")
 	nsenter --net="/run/netns/$BOX-node" "$SHUNTD" --config "$TMP/config" --name "${BOX#shunt-}" \
 		--run-dir "$RUN" --state-dir "$TMP/state" --bpffs "$BPFFS" </dev/null >>"$TMP/shuntd.log" 2>&1 &
 	DAEMON=$!
 	local tries=$((100 * FACTOR))
 	while [ $tries -gt 0 ] && kill -0 "$DAEMON" 2>/dev/null; do
-		[ -S "$RUN/admin.sock" ] && grep -q ' runs, revision ' "$TMP/shuntd.log" && return 0
+		[ -S "$RUN/admin.sock" ] && [ "$(grep -c ' runs, revision ' "$TMP/shuntd.log")" -gt "$before" ] && return 0
 		sleep 0.05
 		tries=$((tries - 1))
 	done
