@@ -520,20 +520,11 @@ static void events_ready(uv_poll_t *poll, int status, int events)
 
 /* ---- signals and timers ---- */
 
-static uint64_t connections(const struct control *c)
-{
-	uint64_t n = 0;
-
-	for (unsigned i = 0; i < c->node.worker_count; i++)
-		n += atomic_load_explicit(&c->node.workers[i].conns, memory_order_relaxed);
-	return n;
-}
-
 /* Counted from here on, and read only while it drains. */
 static void drain_tick(uv_timer_t *timer)
 {
 	struct control *c = container_of(timer, struct control, drain);
-	uint64_t open = connections(c), now = io_now();
+	uint64_t open = node_conns(&c->node), now = io_now();
 
 	if (now < c->drain_until && (open > 0 || slots_expected(&c->node, now) > 0))
 		return;
@@ -552,10 +543,10 @@ static void drain_begin(struct control *c)
 	uv_timer_stop(&c->tend);
 	enroll_drain(&c->enrollment, c->loader, &c->node);
 	explicits_drain(&c->explicits);
-	if (connections(c) > 0)
+	if (node_conns(&c->node) > 0)
 		log_info("draining %llu connections, for %u s at most; a second signal stops at "
 			 "once",
-			 (unsigned long long)connections(c),
+			 (unsigned long long)node_conns(&c->node),
 			 c->snapshot.options.drain_timeout / 1000);
 	notify_stopping(c->snapshot.options.drain_timeout + STOP_MS);
 	if (uv_timer_start(&c->drain, drain_tick, DRAIN_LEAST_MS, DRAIN_MS) < 0)

@@ -133,15 +133,6 @@ static uint64_t slots_used(const struct control *c)
 	return n;
 }
 
-static uint64_t connections(const struct control *c)
-{
-	uint64_t n = 0;
-
-	for (unsigned i = 0; i < c->node.worker_count; i++)
-		n += atomic_load_explicit(&c->node.workers[i].conns, memory_order_relaxed);
-	return n;
-}
-
 static void say_capabilities(struct object *list, const struct control *c)
 {
 	const struct capability *k = c->options->capability;
@@ -170,7 +161,7 @@ static void say_proxy(struct object *list, const struct control *c)
 
 	text_add_number(&t, c->node.worker_count);
 	text_add(&t, " workers, ");
-	text_add_number(&t, connections(c));
+	text_add_number(&t, node_conns(&c->node));
 	text_add(&t, " connections, ");
 	text_add_number(&t, used);
 	text_add(&t, " of ");
@@ -504,7 +495,7 @@ static unsigned get_metrics(void *arg, const char *query, struct text *body)
 		.reload_ok = c->reload_ok,
 		.reload_time = c->reload_time,
 		.log_dropped = access_log_dropped(c->log),
-		.connections = connections(c),
+		.connections = node_conns(&c->node),
 		.captured = c->loader ? loader_globals(c->loader)->captured : 0,
 		.steered = c->loader ? loader_globals(c->loader)->steered : 0,
 		.slots_used = slots_used(c),

@@ -244,6 +244,15 @@ static void worker_stop(struct worker *w, void *arg)
 	w->stop = true;
 }
 
+uint64_t node_conns(const struct node *node)
+{
+	uint64_t n = 0;
+
+	for (unsigned i = 0; i < node->worker_count; i++)
+		n += atomic_load_explicit(&node->workers[i].conns, memory_order_relaxed);
+	return n;
+}
+
 void workers_stop(struct node *node)
 {
 	workers_call(node, worker_stop, NULL);

@@ -101,6 +101,9 @@ __attribute__((warn_unused_result)) int workers_start(struct node *node, struct 
 /* Ends every connection (REASON_SHUTDOWN) and the threads. */
 void workers_stop(struct node *node);
 
+/* How many downstream connections are open, of all workers. Any thread. */
+uint64_t node_conns(const struct node *node);
+
 /* Any thread. */
 void worker_post(struct worker *w, struct work *work);
 
