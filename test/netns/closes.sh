@@ -10,17 +10,7 @@ export FACTOR
 	exit 1
 }
 box_up "closes-$$"
-config_write <<'DOC'
-apiVersion: cilium.io/v2
-kind: CiliumNetworkPolicy
-metadata: {name: api, namespace: shop}
-spec:
-  endpointSelector: {matchLabels: {app: api}}
-  ingress:
-  - fromEndpoints: [{matchLabels: {app: frontend}}]
-    toPorts:
-    - ports: [{port: "7001", protocol: TCP}, {port: "7002", protocol: TCP}]
-DOC
+config_write <test/netns/bytes.yaml
 daemon_start || exit 1
 force_proxy 7002
 

@@ -7,12 +7,7 @@ config() { # DRAIN-TIMEOUT deny|allow
 	OPTIONS="drainTimeout: $1
 onUnavailable: $2
 workers: 2" config_write <test/netns/policy.yaml
-	cat >"$TMP/config/conf.d/30-remote.yaml" <<-DOC
-	apiVersion: shunt.dev/v1
-	kind: Workload
-	metadata: {name: remote, namespace: shop}
-	spec: {labels: {app: frontend}, addresses: [10.78.0.99]}
-	DOC
+	outside_is_frontend
 }
 
 # A server behind nginx that answers when it is told to: `hold` owes its head, `stream` its body
@@ -75,16 +70,6 @@ while True:
 PY
 start_in api python3 "$TMP/echo.py"
 wait_listening api 7000
-proxy_7000() {
-	local map=$BPFFS/shunt/${BOX#shunt-}/v2/policy key rule
-	bpftool -j map dump pinned "$map" | jq -r '.[] | [(.key | map(ltrimstr("0x")) | join(" ")), (.value[4:] | map(ltrimstr("0x")) | join(" "))] | @tsv' |
-		while IFS=$'\t' read -r key rule; do
-			case $key in
-			*" 1b 58 "*) # shellcheck disable=SC2086
-				bpftool map update pinned "$map" key hex $key value hex 02 00 00 00 $rule ;;
-			esac
-		done
-}
 
 # kept.py: one request, then idle; says how the connection ended.
 cat >"$TMP/kept.py" <<'PY'
@@ -182,7 +167,7 @@ held() {
 }
 # opaque_open: an opaque connection, once it has echoed; opaque_echo WORD: does it go on?
 opaque_open() {
-	proxy_7000
+	force_proxy 7000
 	rm -f "$TMP/say" "$TMP/heard"
 	mkfifo "$TMP/say"
 	exec 7<>"$TMP/say"

@@ -12,27 +12,10 @@ nginx_start outside 9100 web
 WORKLOADS="frontend intruder" # the others' documents are written here
 
 # documents NAMESPACE API CAGED: policies and workloads; each word is more of its spec, in YAML's
-# flow style. What is caged may ask web for /public/ on port 80 and nothing else. strict is who
-# frontend is, but for what its document says of the daemon's absence.
+# flow style. strict is who frontend is, but for what its document says of the daemon's absence.
 documents() {
-	cat "$ROOT/test/netns/policy.yaml"
+	cat test/netns/policy.yaml test/netns/cage.yaml
 	cat <<-DOC
-	---
-	apiVersion: cilium.io/v2
-	kind: CiliumNetworkPolicy
-	metadata: {name: cage, namespace: shop}
-	spec:
-	  endpointSelector: {matchLabels: {app: caged}}
-	  egress:
-	  - toEndpoints: [{matchLabels: {app: web}}]
-	    toPorts:
-	    - ports: [{port: "80", protocol: TCP}]
-	      rules: {http: [{path: "/public/.*"}]}
-	---
-	apiVersion: shunt.dev/v1
-	kind: Workload
-	metadata: {name: web, namespace: shop}
-	spec: {labels: {app: web}, addresses: [10.78.0.99, "fd00:78::99"]}
 	---
 	apiVersion: v1
 	kind: Namespace

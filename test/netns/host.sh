@@ -16,11 +16,6 @@ UNIT=shunttest$$-foo.service
 HOST4=10.78.0.1
 HOST6='[fd00:78::1]'
 
-metric() { in_ns node curl -s http://127.0.0.1:15020/metrics | awk -v m="$1" 'index($0, m) == 1 {s += $NF} END {printf "%d", s}'; }
-refused() { # NAMESPACE URL: curl's own status; 7 is "connection refused"
-	in_ns "$1" curl -s -m $((10 * FACTOR)) -o /dev/null "$2"
-	echo $?
-}
 workload() { # NAME JQ: what status says of it
 	shunt_ status -o json | jq -r ".workloads[] | select(.name == \"$1\") | $2"
 }
@@ -143,17 +138,17 @@ for host in $HOST4 "$HOST6"; do
 		".path == \"/private$prefix\" and .verdict == \"denied\" and .status == 403 and .\"dst.workload\" == \"web\" and .\"src.workload\" == \"frontend\" and .policy == \"shop/web\""
 	same "... nginx that came after the daemon too" "200 late GET /late from ${prefix}11, 403" \
 		"$(curl_from frontend "http://$host:8082/late") $(cat "$TMP/body"), $(curl_from frontend "http://$host:8082/public/a")"
-	same "who may not is refused at connect()" 7 "$(refused intruder "http://$host:8081/public/a")"
+	same "who may not is refused at connect()" 7 "$(curl_status intruder "http://$host:8081/public/a")"
 	before=$(metric shunt_steered_connections_total)
 	same "an outsider is steered, and served under its own name" "200 web GET /hello from ${prefix}99" \
 		"$(curl_from outside "http://$host:8081/hello") $(cat "$TMP/body")"
 	same "... or refused" 403 "$(curl_from outside "http://$host:8081/public/a")"
 	same "... both were steered" $((before + 2)) "$(metric shunt_steered_connections_total)"
-	same "... a port that only frontend may use is refused by RST" 7 "$(refused outside "http://$host:8082/late")"
+	same "... a port that only frontend may use is refused by RST" 7 "$(curl_status outside "http://$host:8082/late")"
 	same "a second workload on the host has its own rules" "200 second GET /second from ${prefix}11, 403, 7" \
-		"$(curl_from frontend "http://$host:8083/second") $(cat "$TMP/body"), $(curl_from frontend "http://$host:8083/public/a"), $(refused intruder "http://$host:8083/second")"
+		"$(curl_from frontend "http://$host:8083/second") $(cat "$TMP/body"), $(curl_from frontend "http://$host:8083/public/a"), $(curl_status intruder "http://$host:8083/second")"
 	same "a port that another process listens on is judged where it is declared" "200 act from ${prefix}11, 403, 7" \
-		"$(curl_from frontend "http://$host:8085/activated") $(cat "$TMP/body"), $(curl_from frontend "http://$host:8085/private"), $(refused outside "http://$host:8085/activated")"
+		"$(curl_from frontend "http://$host:8085/activated") $(cat "$TMP/body"), $(curl_from frontend "http://$host:8085/private"), $(curl_status outside "http://$host:8085/activated")"
 	same "... and untouched where it is not" "200 act from ${prefix}13" \
 		"$(curl_from intruder "http://$host:8086/anything") $(cat "$TMP/body")"
 done
@@ -172,14 +167,14 @@ for host in 10.78.0.12 '[fd00:78::12]'; do
 	recorded "... under the workload's name" \
 		".type == \"connection\" and .\"src.workload\" == \"web\" and .\"dst.workload\" == \"api\" and .cgroup == \"$TOP/web\" and .comm == \"curl\" and (.\"src.addr\" | contains(\"$own\"))"
 	same "... what it may not is refused" 403 "$(CGROUP=$TOP/web curl_from node "http://$host/deep")"
-	same "... a port nobody may use too" 7 "$(CGROUP=$TOP/web refused node "http://$host:81/")"
+	same "... a port nobody may use too" 7 "$(CGROUP=$TOP/web curl_status node "http://$host:81/")"
 	same "a cgroup below belongs to it" "200 403" \
 		"$(CGROUP=$TOP/web/plain curl_from node "http://$host/public/plain") $(CGROUP=$TOP/web/plain curl_from node "http://$host/deep")"
 	same "... unless it is a workload of its own: the deepest wins" "403 200" \
 		"$(CGROUP=$TOP/web/deep curl_from node "http://$host/public/out") $(CGROUP=$TOP/web/deep curl_from node "http://$host/deep")"
 	same "... and has what is below it" "403 200" \
 		"$(CGROUP=$TOP/web/deep/er curl_from node "http://$host/public/out") $(CGROUP=$TOP/web/deep/er curl_from node "http://$host/deep")"
-	same "another workload of the host that no rule names is refused" 7 "$(CGROUP=$TOP/second refused node "http://$host/public/out")"
+	same "another workload of the host that no rule names is refused" 7 "$(CGROUP=$TOP/second curl_status node "http://$host/public/out")"
 done
 recorded "a cgroup below is recorded under the workload's name" \
 	".type == \"connection\" and .\"src.workload\" == \"web\" and .cgroup == \"$TOP/web/plain\""
@@ -216,7 +211,7 @@ for round in first second; do
 	CGROUP=$SLICE/$UNIT nginx_start node 8084 unit
 	holds "it is enrolled when it runs ($round time)" wait_state unit captured
 	same "... and judged" "200 403 7" \
-		"$(curl_from frontend "http://$HOST4:8084/unit") $(curl_from frontend "http://$HOST6:8084/x") $(refused outside "http://$HOST4:8084/unit")"
+		"$(curl_from frontend "http://$HOST4:8084/unit") $(curl_from frontend "http://$HOST6:8084/x") $(curl_status outside "http://$HOST4:8084/unit")"
 	kill "$STARTED"
 	wait "$STARTED" 2>/dev/null
 	cgroup_remove "$SLICE/$UNIT"
@@ -232,12 +227,12 @@ cgroup_remove "$SLICE/$UNIT"
 cgroup_make "$SLICE/$UNIT"
 CGROUP=$SLICE/$UNIT nginx_start node 8084 unit
 tries=$((60 * FACTOR))
-until [ "$(refused outside "http://$HOST4:8084/unit")" = 7 ] || [ $tries -eq 0 ]; do
+until [ "$(curl_status outside "http://$HOST4:8084/unit")" = 7 ] || [ $tries -eq 0 ]; do
 	tries=$((tries - 1))
 	sleep 0.1
 done
 same "a unit that restarts at once is judged again" "200 403 7" \
-	"$(curl_from frontend "http://$HOST4:8084/unit") $(curl_from frontend "http://$HOST6:8084/x") $(refused outside "http://$HOST4:8084/unit")"
+	"$(curl_from frontend "http://$HOST4:8084/unit") $(curl_from frontend "http://$HOST6:8084/x") $(curl_status outside "http://$HOST4:8084/unit")"
 
 # ---- what status says ----
 
@@ -249,7 +244,7 @@ holds "the IPv6 slots have their route on the host" bash -c "nsenter --net=/run/
 # ---- without the daemon ----
 
 away() { # frontend, outside, and web itself
-	echo "$(refused frontend "http://$HOST4:8081/public/a") $(refused outside "http://$1:8081/hello") $(CGROUP=$TOP/web refused node "http://$2/public/a")"
+	echo "$(curl_status frontend "http://$HOST4:8081/public/a") $(curl_status outside "http://$1:8081/hello") $(CGROUP=$TOP/web curl_status node "http://$2/public/a")"
 }
 daemon_stop KILL
 for pair in "$HOST4 10.78.0.12" "$HOST6 [fd00:78::12]"; do
@@ -270,7 +265,7 @@ for pair in "$HOST4 10.78.0.12" "$HOST6 [fd00:78::12]"; do
 	same "... passes what it begins and what arrives for it, others as they say ($pair)" "7 0 0" "$(away $pair)"
 done
 same "... what the kernel denies stays denied" "7 7" \
-	"$(refused outside "http://$HOST4:8082/late") $(CGROUP=$TOP/web refused node "http://10.78.0.12:81/")"
+	"$(curl_status outside "http://$HOST4:8082/late") $(CGROUP=$TOP/web curl_status node "http://10.78.0.12:81/")"
 daemon_start || exit 1
 same "... and is judged again when the daemon is back" "403 403" \
 	"$(curl_from outside "http://$HOST4:8081/x") $(CGROUP=$TOP/web curl_from node http://10.78.0.12/x)"

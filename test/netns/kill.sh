@@ -7,12 +7,7 @@ nginx_start api 80
 config() { # deny|allow
 	OPTIONS="onUnavailable: $1
 workers: 2" config_write <test/netns/policy.yaml
-	cat >"$TMP/config/conf.d/30-remote.yaml" <<-DOC
-	apiVersion: shunt.dev/v1
-	kind: Workload
-	metadata: {name: remote, namespace: shop}
-	spec: {labels: {app: frontend}, addresses: [10.78.0.99]}
-	DOC
+	outside_is_frontend
 }
 
 # knock.py WHO: a new connection for every request, in turn one that policy allows and one that
@@ -149,7 +144,9 @@ curl_from frontend http://10.78.0.12/public/whole >/dev/null
 recorded "the record after half a line is whole" '.path == "/public/whole"'
 
 # ---- who was lost ----
-metric() { in_ns node curl -s http://127.0.0.1:15020/metrics | grep "^shunt_restart_lost_connections{state=\"$1\"}" | cut -d' ' -f2; }
+lost() { # STATE
+	in_ns node curl -s http://127.0.0.1:15020/metrics | grep "^shunt_restart_lost_connections{state=\"$1\"}" | cut -d' ' -f2
+}
 # holder.py N ASK: N connections, each with one answered request or none; holds them.
 cat >"$TMP/holder.py" <<'PY'
 import socket, sys, time
@@ -177,9 +174,9 @@ hold_from frontend 3
 daemon_stop KILL
 daemon_start || exit 1
 same "the next daemon says how many connections were lost: 5 captured and 4 arrived were open, 3 waited" "9 3" \
-	"$(metric open) $(metric waiting)"
+	"$(lost open) $(lost waiting)"
 holds "... and its log does" grep -q 'of the daemon before us 9 connections were open and 3 waited' "$TMP/shuntd.log"
 daemon_stop
 daemon_start || exit 1
-same "after a stop that was asked for none is lost" "0 0" "$(metric open) $(metric waiting)"
+same "after a stop that was asked for none is lost" "0 0" "$(lost open) $(lost waiting)"
 finish

@@ -144,6 +144,16 @@ config_write() {
 	DOC
 }
 
+# outside_is_frontend: outside becomes a remote workload that has frontend's rights.
+outside_is_frontend() {
+	cat >"$TMP/config/conf.d/30-remote.yaml" <<-DOC
+	apiVersion: shunt.dev/v1
+	kind: Workload
+	metadata: {name: remote, namespace: shop}
+	spec: {labels: {app: frontend}, addresses: [10.78.0.99]}
+	DOC
+}
+
 shunt_() { "$B/shunt" --run-dir "$RUN" "$@"; }
 
 daemon_start() {
@@ -219,6 +229,8 @@ force_proxy() {
 	done
 }
 
+fds() { find "/proc/$DAEMON/fd" -mindepth 1 | wc -l; }
+
 # metric PREFIX: the sum of the samples whose lines begin so.
 metric() { in_ns node curl -s http://127.0.0.1:15020/metrics | awk -v m="$1" 'index($0, m) == 1 {s += $NF} END {printf "%d", s}'; }
 
@@ -269,6 +281,12 @@ curl_from() {
 	local name=$1
 	shift
 	in_ns "$name" curl -s -m $((10 * FACTOR)) -o "$TMP/body" -w '%{http_code}' "$@"
+}
+
+# curl_status NAMESPACE URL: curl's own status; 7 is "connection refused".
+curl_status() {
+	in_ns "$1" curl -s -m $((10 * FACTOR)) -o /dev/null "$2"
+	echo $?
 }
 
 # wait_record JQ-CONDITION: the newest record for which it holds, within two seconds.

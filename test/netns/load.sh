@@ -32,7 +32,6 @@ async def main():
     print(" ".join("%s=%d" % e for e in sorted(ends.items())))
 asyncio.run(main())
 PY
-fds() { find "/proc/$DAEMON/fd" -mindepth 1 | wc -l; }
 in_ns frontend python3 "$TMP/many.py" 10.78.0.12 20 1 >/dev/null # pools are filled
 sleep 0.5
 before=$(fds)

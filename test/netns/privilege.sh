@@ -15,6 +15,11 @@ serves() { # SENTENCE
 	)"
 }
 quiet() { shunt_ "$@" >/dev/null 2>"$TMP/err"; }
+left_behind() { # by a daemon that was detached
+	find "$BPFFS/shunt" -mindepth 1 2>/dev/null
+	in_ns frontend ip -6 route show table local | grep fd73
+	ls -d "$(cgroup_root)/$BOX" 2>/dev/null
+}
 is_captured() { [ "$(shunt_ status -o json | jq -r --arg n "$1" '.workloads[] | select(.name == $n) | .state')" = captured ]; }
 privileges() { shunt_ status -o json | jq -r '.subsystems[] | select(.name == "privileges") | .state + " " + .text'; }
 
@@ -83,7 +88,7 @@ serves "after a restart it serves"
 holds "shunt detach" quiet --name "$NAME" detach --bpffs "$BPFFS"
 wait "$DAEMON" 2>/dev/null
 DAEMON=
-same "... leaves nothing" "" "$(find "$BPFFS/shunt" -mindepth 1 2>/dev/null; in_ns frontend ip -6 route show table local | grep fd73; ls -d "$(cgroup_root)/$BOX" 2>/dev/null)"
+same "... leaves nothing" "" "$(left_behind)"
 
 # ---- another user ----
 as_nobody() { # CAPABILITY...: the words of daemon_start for a user with these
@@ -124,5 +129,5 @@ serves "... it takes over its own pins"
 holds "... shunt detach releases them" quiet --name "$NAME" detach --bpffs "$BPFFS"
 wait "$DAEMON" 2>/dev/null
 DAEMON=
-same "... and leaves nothing" "" "$(find "$BPFFS/shunt" -mindepth 1 2>/dev/null; in_ns frontend ip -6 route show table local | grep fd73; ls -d "$(cgroup_root)/$BOX" 2>/dev/null)"
+same "... and leaves nothing" "" "$(left_behind)"
 finish

@@ -13,11 +13,6 @@ wait_listening api 80
 start_in api "$B/test/peer/answerd" 7000
 wait_listening api 7000
 
-metric() { in_ns node curl -s http://127.0.0.1:15020/metrics | awk -v m="$1" 'index($0, m) == 1 {s += $NF} END {printf "%d", s}'; }
-refused() { # NAMESPACE URL: curl's own status; 7 is "connection refused"
-	in_ns "$1" curl -s -m $((10 * FACTOR)) -o /dev/null "$2"
-	echo $?
-}
 slots() { shunt_ status | grep -o '[0-9]* of [0-9]* slots in use'; }
 wait_slots() { # TEXT: what slots() says in the end
 	local tries=$((50 * FACTOR))
@@ -75,12 +70,12 @@ for address in 10.78.0.12 fd00:78::12; do
 	same "a workload may hold its share of connections ($address)" "200=32" "$HELD"
 	same "... status shows it" "32 of 256 slots in use, 32 its own" "$(slots), $(share frontend) its own"
 	before=$(metric 'shunt_kernel_denials_total{reason="slots_quota"}')
-	same "... the next is refused" 7 "$(refused frontend "$url")"
+	same "... the next is refused" 7 "$(curl_status frontend "$url")"
 	same "... another workload is not concerned" 200 "$(curl_from intruder "$url")"
 	documents "onUnavailable: allow"
 	shunt_ reload >/dev/null
 	same "... with onUnavailable: allow too: it does not pass unjudged" "7 0" \
-		"$(refused frontend "$url") $(metric shunt_passed_unjudged_total)"
+		"$(curl_status frontend "$url") $(metric shunt_passed_unjudged_total)"
 	same "... both were counted" $((before + 2)) "$(metric 'shunt_kernel_denials_total{reason="slots_quota"}')"
 	same "... and those that are held are alive" "200=32" "$(hold_ask)"
 	hold_end
@@ -107,7 +102,7 @@ for _ in range(int(sys.argv[1])):
 PY
 in_ns frontend python3 "$TMP/unclaimed.py" 32
 same "connections that never come take their workload's share only" "32 7 200" \
-	"$(share frontend) $(refused frontend http://10.78.0.12/a) $(curl_from intruder http://10.78.0.12/a)"
+	"$(share frontend) $(curl_status frontend http://10.78.0.12/a) $(curl_from intruder http://10.78.0.12/a)"
 # Three minutes later, by the stamps: bytes 32 to 39 of a slot.
 cat >"$TMP/age.py" <<'PY'
 import json, struct, subprocess, sys
@@ -137,7 +132,7 @@ daemon_start || exit 1
 hold frontend 10.78.0.12 300
 same "more than there are slots: some are refused, none passes ($HELD)" "256 of 256 slots in use, 0" \
 	"$(slots), $(metric shunt_passed_unjudged_total)"
-same "... the others of the node too" 7 "$(refused intruder http://10.78.0.12/a)"
+same "... the others of the node too" 7 "$(curl_status intruder http://10.78.0.12/a)"
 same "... what needs no slot does not notice" 200 "$(curl_from frontend http://10.78.0.12:7000/a)"
 recorded "... for that reason" '.reason == "slots_full" and ."src.workload" == "intruder"'
 same "... and those that are held are alive" "200=256" "$(hold_ask)"
@@ -166,7 +161,6 @@ shorts() { # N: by several clients at once; how they ended, summed
 	wait "${pids[@]}"
 	tr ' ' '\n' <"$TMP/shorts" | awk -F= '{n[$1] += $2} END {for (w in n) printf "%s=%d\n", w, n[w]}' | sort | paste -sd' '
 }
-fds() { find "/proc/$DAEMON/fd" -mindepth 1 | wc -l; }
 rss() { awk '/^RssAnon/ {print $2}' "/proc/$DAEMON/status"; } # KiB
 cpu() { awk '{print $14 + $15}' "/proc/$DAEMON/stat"; } # ticks
 TENTH=$((10000 / FACTOR / CLIENTS * CLIENTS))

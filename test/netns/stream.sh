@@ -3,17 +3,7 @@
 # writes, large transfers, urgent data, back-pressure, hours of silence in small.
 . "$(dirname "$0")/lib.sh"
 box_up "stream-$$"
-config_write <<'DOC'
-apiVersion: cilium.io/v2
-kind: CiliumNetworkPolicy
-metadata: {name: api, namespace: shop}
-spec:
-  endpointSelector: {matchLabels: {app: api}}
-  ingress:
-  - fromEndpoints: [{matchLabels: {app: frontend}}]
-    toPorts:
-    - ports: [{port: "7001", protocol: TCP}, {port: "7002", protocol: TCP}]
-DOC
+config_write <test/netns/bytes.yaml
 daemon_start || exit 1
 force_proxy 7002
 

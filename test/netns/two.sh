@@ -115,10 +115,6 @@ recorded_by() { # SENTENCE a|b CONDITION
 requests() { # a|b PATH: how many requests of it the log has
 	jq -c "select(.type == \"request\" and .path == \"$2\")" "$TMP/access-$1.log" | wc -l
 }
-refused() { # NAMESPACE URL: curl's own status; 7 is "connection refused"
-	in_ns "$1" curl -s -m $((10 * FACTOR)) -o /dev/null "$2"
-	echo $?
-}
 workload() { # a|b NAME JQ: what status says of it
 	command_of "$1" status -o json | jq -r ".workloads[] | select(.name == \"$2\") | $3"
 }
@@ -188,8 +184,8 @@ same "... over IPv6" "200 api GET /public/a from fd00:78::13" \
 recorded_by "... in the log of the one" a '.path == "/public/a" and .direction == "inbound" and ."src.workload" == "intruder"'
 recorded_by "... and of the other" b '.path == "/public/a" and .direction == "outbound" and ."dst.workload" == "api"'
 same "... refused by the second alone" "403 0" "$(curl_from intruder http://10.78.0.12/public/c) $(requests a /public/c)"
-same "... by the second's ingress" 7 "$(refused frontend http://10.78.0.99/b)"
-same "ports nobody listens on are known to both" "7 7" "$(refused frontend http://10.78.0.12:81/) $(refused intruder http://10.78.0.99:81/)"
+same "... by the second's ingress" 7 "$(curl_status frontend http://10.78.0.99/b)"
+same "ports nobody listens on are known to both" "7 7" "$(curl_status frontend http://10.78.0.12:81/) $(curl_status intruder http://10.78.0.99:81/)"
 same "the registries of both are whole" "complete complete" "$(workload a api .registry) $(workload b outside .registry)"
 same "the IPv6 slots have their routes, on the host too" 5 "$(routes frontend api intruder outside node)"
 
@@ -212,7 +208,7 @@ for name in api front own; do
 done
 holds "... and status says who has it" grep -q 'another shuntd' <<<"$(workload b api .why)"
 same "the first judges as before" "200 403 200 403" "$(all_of_a)"
-same "... for clients of the second too" 7 "$(refused outside http://10.78.0.12/other)"
+same "... for clients of the second too" 7 "$(curl_status outside http://10.78.0.12/other)"
 same "the second judges as before" "200 403" "$(all_of_b)"
 same "what it could not take is left alone" 200 "$(curl_from outside http://$HOST4:8082/private)"
 
@@ -220,14 +216,14 @@ same "what it could not take is left alone" 200 "$(curl_from outside http://$HOS
 
 stop a KILL
 same "the first is killed: its workloads are refused" "7 7 7" \
-	"$(refused frontend http://10.78.0.12/public/a) $(refused frontend "http://$HOST4:8081/web") $(refused intruder http://10.78.0.12/public/a)"
+	"$(curl_status frontend http://10.78.0.12/public/a) $(curl_status frontend "http://$HOST4:8081/web") $(curl_status intruder http://10.78.0.12/public/a)"
 same "... the second goes on" "200 403" "$(all_of_b)"
 same "... and does not take what the first still holds" "absent absent" "$(workload b api .state) $(workload b own .state)"
 start a || exit 1
 same "... until it is back" "200 403 200 403" "$(all_of_a)"
 stop b KILL
 same "the second is killed: its workloads are refused" "7 7" \
-	"$(refused intruder http://10.78.0.99/b) $(refused frontend http://10.78.0.99/b)"
+	"$(curl_status intruder http://10.78.0.99/b) $(curl_status frontend http://10.78.0.99/b)"
 same "... the first goes on" "200 403 200 403" "$(all_of_a)"
 start b || exit 1
 

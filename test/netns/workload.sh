@@ -10,30 +10,7 @@ nginx_start api 81
 nginx_start outside 80 web
 nginx_start outside 83 web
 
-# What is caged may ask web for /public/ on port 80 and nothing else; web is what the box calls
-# outside. Without the cage it reaches all of web: so an escape shows.
-policies() {
-	cat "$ROOT/test/netns/policy.yaml"
-	cat <<-DOC
-	---
-	apiVersion: cilium.io/v2
-	kind: CiliumNetworkPolicy
-	metadata: {name: cage, namespace: shop}
-	spec:
-	  endpointSelector: {matchLabels: {app: caged}}
-	  egress:
-	  - toEndpoints: [{matchLabels: {app: web}}]
-	    toPorts:
-	    - ports: [{port: "80", protocol: TCP}]
-	      rules: {http: [{path: "/public/.*"}]}
-	---
-	apiVersion: shunt.dev/v1
-	kind: Workload
-	metadata: {name: web, namespace: shop}
-	spec: {labels: {app: web}, addresses: [10.78.0.99, "fd00:78::99"]}
-	DOC
-}
-policies | config_write
+cat test/netns/policy.yaml test/netns/cage.yaml | config_write
 daemon_start || exit 1
 
 add() { shunt_ workload add "$@"; }
@@ -43,7 +20,7 @@ in_state() { [ "$(status_of "$1" .state)" = "$2" ]; }
 has_addresses() { [ "$(status_of "$1" '.addresses | join(" ")')" = "$2" ]; }
 forgotten() { [ -z "$(status_of "$1" .state)" ] && [ ! -e "$STATE/workloads/shop_$1.yaml" ]; }
 refuses() { [ "$(curl_from "$1" "$2")" = 000 ]; }
-metric_is() { [ "$(metric "$1")" = "$2" ]; }
+sample_is() { [ "$(sample "$1")" = "$2" ]; }
 kept() { find "$STATE/workloads" -type f | wc -l; }
 
 # is_told SENTENCE STATUS TEXT ARGUMENTS...: `shunt workload ARGUMENTS` ends so and says so.
@@ -413,7 +390,7 @@ becomes "... nor is one of another boot" forgotten held
 
 # ---- bypass ----
 
-metric() { in_ns node curl -s -m $((10 * FACTOR)) http://127.0.0.1:15020/metrics | sed -n "s/^$1 //p"; }
+sample() { in_ns node curl -s -m $((10 * FACTOR)) http://127.0.0.1:15020/metrics | sed -n "s/^$1 //p"; }
 answers() { echo "$(curl_from intruder http://10.78.0.12/private) $(curl_from frontend http://10.78.0.12/private)"; }
 add shop/late --netns "$LATE" --label app=caged >/dev/null
 same "api refuses the one in the kernel and the other in the proxy" "000 403" "$(answers)"
@@ -423,18 +400,18 @@ same "... over IPv6 too" 200 "$(curl_from intruder 'http://[fd00:78::12]/private
 until=$(date -d "$(status_of api .bypassUntil)" +%s)
 holds "... status says until when" [ $((until - $(date +%s))) -gt 300 ]
 holds "... the log says why" grep -q 'workload shop/api: BYPASSED for 600 s.*is it shunt?' "$TMP/shuntd.log"
-same "... a metric counts it" 1 "$(metric shunt_workloads_bypassed)"
+same "... a metric counts it" 1 "$(sample shunt_workloads_bypassed)"
 same "... another is judged meanwhile" 000 "$(curl_from late http://10.78.0.99:83/)"
 is_told "--end ends it" 0 "" bypass shop/api --end
 same "... both are refused again" "000 403" "$(answers)"
-same "... and nothing shows it" "null 0" "$(status_of api .bypassUntil) $(metric shunt_workloads_bypassed)"
+same "... and nothing shows it" "null 0" "$(status_of api .bypassUntil) $(sample shunt_workloads_bypassed)"
 shunt_ workload bypass shop/late --for 10m >/dev/null
 same "what a bypassed workload itself asks passes" "200 200" \
 	"$(curl_from late http://10.78.0.99:83/) $(curl_from late http://10.78.0.99/private)"
 shunt_ workload bypass shop/late --for 1s >/dev/null
 becomes "it ends by itself, in the kernel" refuses late http://10.78.0.99:83/
 becomes "... and in the log" grep -q "workload shop/late: the bypass has ended" "$TMP/shuntd.log"
-same "... in status and metrics" "null 0" "$(status_of late .bypassUntil) $(metric shunt_workloads_bypassed)"
+same "... in status and metrics" "null 0" "$(status_of late .bypassUntil) $(sample shunt_workloads_bypassed)"
 is_told "nothing is bypassed for ever" 2 "at most 24h" bypass shop/api --for 25h
 is_told "... nor for no time" 2 "one of --for and --end" bypass shop/api
 is_told "... nor nobody" 1 "no such workload" bypass shop/nobody --for 1m
@@ -444,7 +421,7 @@ daemon_stop TERM
 same "with the daemon away a bypass holds" "200 200" "$(answers)"
 daemon_start || exit 1
 same "... and with the next one" "200 200" "$(answers)"
-becomes "... which shows it" metric_is shunt_workloads_bypassed 1
+becomes "... which shows it" sample_is shunt_workloads_bypassed 1
 same "... until the same time" 1 "$(($(date -d "$(status_of api .bypassUntil)" +%s) - $(date +%s) > 300))"
 shunt_ workload bypass shop/api --for $((6 * FACTOR))s >/dev/null
 daemon_stop KILL
