@@ -13,6 +13,7 @@
 #include "proxy/addr.h"
 #include "proxy/exchange.h"
 #include "proxy/log.h"
+#include "proxy/orphan.h"
 #include "proxy/recorder.h"
 #include "proxy/upstream.h"
 
@@ -130,6 +131,8 @@ void conn_close(struct conn *c, enum reason why, bool reset)
 	io_unwatch(&c->io);
 	if (reset)
 		close_reset(c->io.fd);
+	else if (c->ops == &codec_opaque)
+		orphan_adopt(c->seat, c->io.fd);
 	else
 		close(c->io.fd);
 	atomic_fetch_sub_explicit(&c->worker->conns, 1, memory_order_relaxed);

@@ -13,6 +13,7 @@
 #include "proxy/conn.h"
 #include "proxy/log.h"
 #include "proxy/origdst.h"
+#include "proxy/orphan.h"
 #include "proxy/worker.h"
 
 #define PAUSE_MS 50
@@ -175,6 +176,7 @@ int seat_open(struct worker *w, const struct enrolled *e)
 	seat->enrolled = e;
 	share_init(&seat->share);
 	list_init(&seat->conns);
+	list_init(&seat->orphans);
 	w->seats[e->index] = seat;
 	for (int kind = 0; kind < LISTENER_KINDS && err == 0; kind++) {
 		seat->listeners[kind].kind = (enum listener_kind)kind;
@@ -203,6 +205,7 @@ void seat_close(struct worker *w, const struct enrolled *e, enum reason why)
 		io_unwatch(&seat->listeners[kind].io);
 	while (!list_empty(&seat->conns))
 		conn_close(container_of(seat->conns.next, struct conn, link), why, true);
+	orphans_release(seat);
 	/* Nobody is in its ready list any more, but the share may stand in the loop's. */
 	list_remove(&seat->share.active);
 	loop_later(&w->io, &seat->later, seat_free);

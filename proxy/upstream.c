@@ -12,6 +12,7 @@
 #include "proxy/addr.h"
 #include "proxy/exchange.h"
 #include "proxy/log.h"
+#include "proxy/orphan.h"
 
 /* A socket on its way from the helper thread. Outlives an upstream that gave up. */
 struct socket_ask {
@@ -46,6 +47,8 @@ void upstream_close(struct upstream *u, bool reset)
 		io_unwatch(&u->io);
 		if (reset)
 			close_reset(u->io.fd);
+		else if (u->ops == &codec_opaque)
+			orphan_adopt(c->seat, u->io.fd);
 		else
 			close(u->io.fd);
 	}

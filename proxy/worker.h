@@ -42,6 +42,7 @@ struct seat {
 	struct share share;
 	struct listener listeners[LISTENER_KINDS];
 	struct list conns;
+	struct list orphans; /* sockets of connections that are over: orphan.h */
 	struct later later;
 };
 

@@ -8,7 +8,7 @@
  * A script is a list of steps. `open` connects and accepts; END.WORD[:NUMBER] is done by one end,
  * c or s. Each end is a process of its own, in its namespace, that is told one step at a time
  * over a socket pair and answers when it is done: no step begins before the one before it has
- * ended, and nothing waits for a time to pass.
+ * ended, and nothing but rest waits for a time to pass.
  *
  *   connect, accept     as open, one end alone
  *   send:N              writes N bytes; says the errno if it fails
@@ -22,6 +22,7 @@
  *   close, shut         close(), shutdown(SHUT_WR)
  *   reset               SO_LINGER 0, close()
  *   exit, kill          the process ends: _exit(), SIGKILL
+ *   rest:N              N seconds: longer than the kernel keeps the bytes of a closed socket
  *   report              what poll(), read(), write() and SO_ERROR say now
  *
  * An error is told once, to whoever asks first. So a script with a report is played three times:
@@ -265,6 +266,8 @@ static bool act(const char *step, int number, char *facts, size_t room)
 		close_end(step[0] == 'r');
 	else if (strcmp(step, "shut") == 0)
 		err = shutdown(end.fd, SHUT_WR) < 0 ? errno : 0;
+	else if (strcmp(step, "rest") == 0)
+		sleep((unsigned)number);
 	else if (strcmp(step, "report") == 0)
 		report(facts, room);
 	else
