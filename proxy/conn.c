@@ -320,7 +320,7 @@ static void conn_flushed(struct conn *c)
 	if (!idle)
 		return;
 	if (c->fin)
-		conn_close(c, REASON_CLOSED_BY_SOURCE, false);
+		conn_close(c, tunnel ? c->shut_by : REASON_CLOSED_BY_SOURCE, false);
 	else if (c->upstream != NULL && c->upstream->fin)
 		conn_linger(c, REASON_CLOSED_BY_DESTINATION); /* as its other leg did */
 }

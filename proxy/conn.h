@@ -35,6 +35,7 @@ struct conn {
 	struct list link; /* in seat->conns */
 	enum conn_state state;
 	enum reason why; /* of its end */
+	enum reason shut_by; /* any bytes: who closed its half first; the end may be another's */
 	uint64_t id;
 	bool fin; /* the peer's was read */
 	bool shut; /* ours was sent */

@@ -125,8 +125,8 @@ static void exchange_forward(struct exchange *x, const struct codec_event *ev)
 	x->expects = false;
 	if (ev->type == CODEC_EV_END) {
 		x->request_whole = true;
-		if (x->opaque && x->conn->why == REASON_NONE)
-			x->conn->why = REASON_CLOSED_BY_SOURCE;
+		if (x->opaque && x->conn->shut_by == REASON_NONE)
+			x->conn->shut_by = REASON_CLOSED_BY_SOURCE;
 	}
 	if (upstream_send(x->upstream, ev) < 0)
 		exchange_end(x, REASON_INTERNAL);
@@ -164,8 +164,8 @@ static void exchange_answered(struct exchange *x)
 
 	x->response_whole = true;
 	if (x->opaque) {
-		if (x->conn->why == REASON_NONE)
-			x->conn->why = REASON_CLOSED_BY_DESTINATION;
+		if (x->conn->shut_by == REASON_NONE)
+			x->conn->shut_by = REASON_CLOSED_BY_DESTINATION;
 		return;
 	}
 	x->upstream = NULL;

@@ -17,7 +17,10 @@ def serve(c):
         b = c.recv(65536)
         if not b: break
         got += b
-    c.sendall(b"got %d\n" % len(got))    # after the client's half is closed
+    if got == b"reset":
+        c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    else:
+        c.sendall(b"got %d\n" % len(got)) # after the client's half is closed
     c.close()
 while True:
     c, _ = s.accept(); threading.Thread(target=serve, args=(c,), daemon=True).start()
@@ -40,6 +43,16 @@ done
 same "... through the proxy" $((before + 2)) "$(metric shunt_captured_connections_total)"
 recorded "the connection's record has its bytes" \
 	'.type == "connection" and .protocol == "TCP" and .bytes_sent == 5000000 and .bytes_recv == 24 and .reason == "closed_by_source" and .t_open > 0'
+cat >"$TMP/reset.py" <<'PY'
+import socket
+s = socket.create_connection(("10.78.0.12", 7000)); s.settimeout(10)
+s.recv(12); s.sendall(b"reset"); s.shutdown(socket.SHUT_WR)
+try: print(s.recv(10))
+except OSError as x: print(type(x).__name__)
+PY
+same "the client closes its half, and the server resets" ConnectionResetError "$(in_ns frontend python3 "$TMP/reset.py")"
+recorded "... which the record says, not who was first" \
+	'.type == "connection" and .bytes_sent == 5 and .reason == "reset_by_destination" and .response_flags == "UR"'
 kill "${PIDS[0]}"
 wait "${PIDS[0]}" 2>/dev/null
 same "nobody there any more: refused at once, as without us" "ConnectionRefusedError" \
