@@ -14,11 +14,11 @@ config_write <test/netns/bytes.yaml
 # The kernel gives up the bytes of a socket that was closed when its reader pauses for minutes; one
 # that is only shut keeps them. Here minutes are made seconds.
 minutes=1
-for name in frontend api; do
-	in_ns $name sysctl -qw net.ipv4.tcp_rto_max_ms=1000 2>/dev/null || minutes=
+for name in $WORKLOADS outside; do
+	in_ns "$name" sysctl -qw net.ipv4.tcp_rto_max_ms=1000 2>/dev/null || minutes=
 done
 daemon_start || exit 1
-force_proxy 7002
+force_proxy 7002 7004
 
 # order SENTENCE SCRIPT: X is who acts first, Y the other; played with the client as X, then
 # with the server.
@@ -139,36 +139,47 @@ once "the client half-closes before it is accepted" \
 
 # ---- played ----
 
-# play ADDRESS PORT NAME: in the background; the program itself is the job, so that it ends with us.
+# play CLIENT SERVER ADDRESS PORT NAME: in the background; the program itself is the job, so that
+# it ends with us.
 play() {
-	exec "$CLOSES" "/run/netns/$BOX-frontend" "/run/netns/$BOX-api" "$1" "$2" \
-		<"$TMP/scripts" >"$TMP/$3" 2>"$TMP/$3.complaints"
+	exec "$CLOSES" "/run/netns/$BOX-$1" "/run/netns/$BOX-$2" "$3" "$4" \
+		<"$TMP/scripts" >"$TMP/$5" 2>"$TMP/$5.complaints"
 }
+# CLIENT:SERVER:ADDRESS:PORT, and the port above it. Between two workloads of this node both legs
+# are in it; else one of them is.
+PAIRS="frontend:api:12:7001 outside:api:12:7003 frontend:outside:99:7001"
 reports=$(grep -c report "$TMP/scripts") # these are played three times
-before=$(metric shunt_captured_connections_total)
+connections=$((${#SENTENCES[@]} + 2 * reports))
+through_proxy() { echo "$(metric shunt_captured_connections_total) $(metric shunt_steered_connections_total)"; }
+read -r captured steered <<<"$(through_proxy)"
 players=()
-for f in 4 6; do
-	address=10.78.0.12
-	[ $f = 4 ] || address=fd00:78::12
-	play $address 7001 direct-$f &
-	players+=($!)
-	play $address 7002 proxied-$f &
-	players+=($!)
+for pair in $PAIRS; do
+	IFS=: read -r client server number port <<<"$pair"
+	for address in "10.78.0.$number" "fd00:78::$number"; do
+		play "$client" "$server" "$address" "$port" "direct-$client-$server-$address" &
+		players+=($!)
+		play "$client" "$server" "$address" $((port + 1)) "proxied-$client-$server-$address" &
+		players+=($!)
+	done
 done
 wait "${players[@]}"
 same "those of one port go through the proxy, those of the other do not" \
-	$((2 * (${#SENTENCES[@]} + 2 * reports))) $(($(metric shunt_captured_connections_total) - before))
-for f in 4 6; do
-	for way in direct proxied; do
-		same "all was played (IPv$f, $way)" "${#SENTENCES[@]} lines, " \
-			"$(grep -c . "$TMP/$way-$f") lines, $(cat "$TMP/$way-$f.complaints")"
-	done
-	for i in "${!SENTENCES[@]}"; do
-		direct=$(sed -n "$((i + 1))p" "$TMP/direct-$f")
-		case $direct in
-		*hangs*) not_ok "${SENTENCES[i]} (IPv$f)" "direct: $direct" ;;
-		*) same "${SENTENCES[i]} (IPv$f)" "$direct" "$(sed -n "$((i + 1))p" "$TMP/proxied-$f")" ;;
-		esac
+	"$((captured + 4 * connections)) $((steered + 2 * connections))" "$(through_proxy)"
+for pair in $PAIRS; do
+	IFS=: read -r client server number _ <<<"$pair"
+	for address in "10.78.0.$number" "fd00:78::$number"; do
+		who=$client-$server-$address
+		for way in direct proxied; do
+			same "all was played ($who, $way)" "${#SENTENCES[@]} lines, " \
+				"$(grep -c . "$TMP/$way-$who") lines, $(cat "$TMP/$way-$who.complaints")"
+		done
+		for i in "${!SENTENCES[@]}"; do
+			direct=$(sed -n "$((i + 1))p" "$TMP/direct-$who")
+			case $direct in
+			*hangs*) not_ok "${SENTENCES[i]} ($who)" "direct: $direct" ;;
+			*) same "${SENTENCES[i]} ($who)" "$direct" "$(sed -n "$((i + 1))p" "$TMP/proxied-$who")" ;;
+			esac
+		done
 	done
 done
 tries=$((100 * FACTOR))
