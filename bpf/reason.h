@@ -46,6 +46,8 @@
 	  "the destination's response is not readable as HTTP/1")                                  \
 	X(35, UPSTREAM_RESET, "upstream_reset", "UC",                                              \
 	  "the destination reset the connection before its response was whole")                    \
+	X(36, RESPONSE_TIMEOUT, "response_timeout", "UT",                                          \
+	  "the destination's response did not begin in time")                                      \
 	/* the downstream */                                                                       \
 	X(40, BAD_REQUEST, "bad_request", "DPE", "the request is malformed or ambiguous")          \
 	X(41, HEAD_TOO_LARGE, "head_too_large", "DPE", "the request head exceeds its limit")       \

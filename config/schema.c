@@ -22,6 +22,11 @@ static const struct schema_option options[] = {
 	{"connectTimeout", OPTION_DURATION, "duration", "5s",
 	 "How long a destination may take to accept a connection.", 1, 3600000,
 	 AT(connect_timeout)},
+	{"responseTimeout", OPTION_DURATION, "duration", "0s",
+	 "How long a destination may take from the whole request to the head of its response "
+	 "(504). "
+	 "0s: as long as it likes.",
+	 0, 3600000, AT(response_timeout)},
 	{"requestHeadTimeout", OPTION_DURATION, "duration", "30s",
 	 "How long a client may take to send the head of a request.", 1, 3600000, AT(head_timeout)},
 	{"requestHeadSize", OPTION_NUMBER, "bytes", "65536",

@@ -32,6 +32,7 @@ struct options {
 	uint32_t slots_per_workload; /* quota; 0: a quarter of `slots` */
 	uint32_t event_rate; /* kernel denials logged per second and workload */
 	unsigned connect_timeout;
+	unsigned response_timeout; /* 0: none */
 	unsigned head_timeout;
 	unsigned head_size; /* bytes; of a request, as the two below */
 	unsigned head_fields;

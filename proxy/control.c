@@ -372,13 +372,14 @@ static void options_compare(const struct options *running, struct options *wante
 	if (running->workers != wanted->workers || running->slots != wanted->slots ||
 	    running->event_rate != wanted->event_rate ||
 	    running->connect_timeout != wanted->connect_timeout ||
+	    running->response_timeout != wanted->response_timeout ||
 	    running->head_timeout != wanted->head_timeout || running->capture != wanted->capture ||
 	    running->slots_per_workload != wanted->slots_per_workload ||
 	    strcmp(running->metrics_address, wanted->metrics_address) != 0 ||
 	    strcmp(running->readiness_address, wanted->readiness_address) != 0)
 		log_warnx("shunt.yaml: capture, workers, slots, slotsPerWorkload, eventRate, "
-			  "connectTimeout, requestHeadTimeout, metrics.address and "
-			  "readiness.address change at the next start");
+			  "connectTimeout, responseTimeout, requestHeadTimeout, metrics.address "
+			  "and readiness.address change at the next start");
 }
 
 static void reopen_log(struct control *c)

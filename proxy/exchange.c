@@ -58,11 +58,35 @@ static void exchange_describe(struct exchange *x, const struct codec_event *ev)
 	x->protocol = head->version == MESSAGE_HTTP10 ? (struct slice){"HTTP/1.0", 8}
 						      : (struct slice){"HTTP/1.1", 8};
 	x->request_header_bytes = ev->wire;
+	x->request_whole = slice_is(head->method, "CONNECT"); /* no END comes for it */
 	x->method = keep(x, &at, head->method);
 	x->authority = keep(x, &at, head->authority);
 	x->path = keep(x, &at,
 		       x->conn->worker->view->options.access_log_query ? head->path
 								       : without_query(head->path));
+}
+
+static void response_expired(struct deadline *d)
+{
+	struct exchange *x = container_of(d, struct exchange, limit);
+	struct conn *c = x->conn;
+
+	conn_working(c, 0);
+	exchange_end(x, REASON_RESPONSE_TIMEOUT);
+	conn_settle(c);
+}
+
+/* Is it the server's turn? It has all of the request, or its client waits for a 100 first. */
+static void exchange_limit(struct exchange *x)
+{
+	struct deadline_queue *limit = &x->conn->worker->response_limit;
+
+	if (limit->length == 0 || x->opaque || x->ended || x->response_begun)
+		return;
+	if (x->request_whole || x->expects)
+		deadline_set(limit, &x->limit, response_expired);
+	else
+		deadline_clear(&x->limit);
 }
 
 /* By the policy of this moment: a kept connection meets the new one with its next request. */
@@ -92,6 +116,7 @@ static void exchange_begin(struct conn *c, const struct codec_event *ev)
 	x->policy = policy_ref(c->worker->view->policy);
 	memcpy(x->mark, c->mark, sizeof x->mark);
 	x->mark_at = c->mark_at;
+	deadline_init(&x->limit);
 	list_append(&c->exchanges, &x->link);
 	c->dropped = 0;
 	deadline_clear(&c->head_limit);
@@ -108,6 +133,7 @@ static void exchange_begin(struct conn *c, const struct codec_event *ev)
 		why = REASON_INTERNAL;
 	if (why != REASON_NONE)
 		exchange_end(x, why);
+	exchange_limit(x);
 }
 
 static void exchange_drop(struct conn *c, const struct codec_event *ev)
@@ -120,6 +146,8 @@ static void exchange_drop(struct conn *c, const struct codec_event *ev)
 /* A piece of the request for its upstream. */
 static void exchange_forward(struct exchange *x, const struct codec_event *ev)
 {
+	bool waited = x->expects;
+
 	if (ev->type == CODEC_EV_BODY)
 		x->request_body_bytes += ev->data.len;
 	x->expects = false;
@@ -130,6 +158,8 @@ static void exchange_forward(struct exchange *x, const struct codec_event *ev)
 	}
 	if (upstream_send(x->upstream, ev) < 0)
 		exchange_end(x, REASON_INTERNAL);
+	if (waited != x->expects || ev->type == CODEC_EV_END)
+		exchange_limit(x);
 }
 
 void exchange_take(struct conn *c, const struct codec_event *ev)
@@ -234,6 +264,15 @@ static void exchange_switch(struct exchange *x)
 	conn_wake(c);
 }
 
+/* The server wants the content: its client is waited for again. */
+static void exchange_continue(struct exchange *x)
+{
+	if (!x->expects)
+		return;
+	x->expects = false;
+	exchange_limit(x);
+}
+
 void exchange_answer(struct exchange *x, const struct codec_event *ev)
 {
 	struct conn *c = x->conn;
@@ -247,10 +286,12 @@ void exchange_answer(struct exchange *x, const struct codec_event *ev)
 	}
 	if (ev->type == CODEC_EV_HEAD && ev->head != NULL) {
 		x->response_header_bytes += conn_backlog(c) - before;
-		x->expects = x->expects && ev->head->status != 100;
+		if (ev->head->status == 100)
+			exchange_continue(x);
 		if (!message_is_interim(ev->head)) {
 			x->status = ev->head->status;
 			x->response_begun = true;
+			deadline_clear(&x->limit);
 			if (exchange_switches(x, ev->head))
 				exchange_switch(x);
 		}
@@ -277,6 +318,7 @@ static unsigned status_of(enum reason why)
 	case REASON_NOT_SUPPORTED:
 		return 501;
 	case REASON_CONNECT_TIMEOUT:
+	case REASON_RESPONSE_TIMEOUT:
 		return 504;
 	case REASON_CONNECT_REFUSED:
 	case REASON_CONNECT_FAILED:
@@ -334,6 +376,7 @@ void exchange_abandon(struct exchange *x, enum reason why)
 		return;
 	x->ended = true;
 	x->why = why;
+	deadline_clear(&x->limit);
 	x->upstream = NULL;
 	if (u != NULL)
 		upstream_release(u, false);

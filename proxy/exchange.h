@@ -18,6 +18,7 @@ struct exchange {
 	uint32_t stream; /* in the codec that reads the client now */
 	uint32_t number; /* which request of its connection, for the record */
 	struct upstream *upstream; /* NULL once ended, or refused */
+	struct deadline limit; /* of the wait for the response's head */
 	enum reason why; /* NONE while it goes on */
 	bool opaque; /* any bytes, from the first on or since the connection switched to them */
 	bool ended; /* no more is done for it */

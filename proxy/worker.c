@@ -95,6 +95,7 @@ static void worker_loop(struct worker *w)
 static void worker_end(struct worker *w)
 {
 	deadline_queue_close(&w->connect_limit);
+	deadline_queue_close(&w->response_limit);
 	deadline_queue_close(&w->head_limit);
 	deadline_queue_close(&w->body_limit);
 	deadline_queue_close(&w->linger_limit);
@@ -138,6 +139,8 @@ static int timers_init(struct worker *w, const struct options *options)
 
 	if (err == 0)
 		err = deadline_queue_init(&w->connect_limit, &w->uv, options->connect_timeout);
+	if (err == 0)
+		err = deadline_queue_init(&w->response_limit, &w->uv, options->response_timeout);
 	if (err == 0)
 		err = deadline_queue_init(&w->head_limit, &w->uv, options->head_timeout);
 	if (err == 0)

@@ -79,6 +79,7 @@ struct worker {
 	struct view *view;
 	struct access_log_writer *log;
 	struct deadline_queue connect_limit;
+	struct deadline_queue response_limit; /* length 0: there is none */
 	struct deadline_queue head_limit;
 	struct deadline_queue body_limit; /* how often the rate of a body is looked at */
 	struct deadline_queue linger_limit;

@@ -4,6 +4,7 @@
 . "$(dirname "$0")/lib.sh"
 box_up "errors-$$"
 OPTIONS="connectTimeout: 500ms
+responseTimeout: 1s
 requestHeadSize: 2048
 requestHeadFields: 20
 requestTargetSize: 300
@@ -36,6 +37,7 @@ time.sleep(600)'
 wait_listening api 8090
 daemon_start || exit 1
 
+no_server_is_asked() { ! in_ns api ss -Htn state established "sport = :8080" | grep -q .; }
 ask() { in_ns frontend timeout 15 python3 test/peer/breaks.py ask 10.78.0.12 8080 "$@"; }
 
 same "a whole answer is whole" "whole-fin 200 whole fin" "$(ask whole-fin)"
@@ -65,6 +67,27 @@ same "content that ends with its connection is whole" "close-fin 200 whole fin" 
 same "a destination that takes no connection is 504" 504 "$(curl_from frontend http://10.78.0.12:8090/full)"
 recorded "... its record says connect_timeout, UF,URX" \
 	'.path == "/full" and .status == 504 and .reason == "connect_timeout" and .response_flags == "UF,URX"'
+for what in nothing status head interim; do
+	same "an answer whose head does not come in time is 504 ($what)" \
+		"$what-hold 504 whole fin" "$(ask $what-hold)"
+	recorded "... its record says response_timeout, UT, and that the server was waited for" \
+		".path == \"/$what-hold\" and .status == 504 and .reason == \"response_timeout\" and
+		 .response_flags == \"UT\" and .t_wait > 900000000 and .backend == \"10.78.0.12:8080\""
+done
+same "... and the server's end of it is closed" "" \
+	"$(wait_until no_server_is_asked || in_ns api ss -Htn state established "sport = :8080")"
+same "... metrics count it" 4 "$(metric 'shunt_ends_total{type="request",reason="response_timeout"}')"
+same "... with Envoy's flag" 4 "$(in_ns node curl -s http://127.0.0.1:15020/metrics |
+	awk '/^istio_requests_total/ && /reporter="source"/ && /response_flags="UT"/ && /response_code="504"/ {n += $NF} END {print n + 0}')"
+same "an answer that has begun takes as long as it takes" "length-late 200 whole fin" "$(ask length-late)"
+upload='import socket, time
+s = socket.create_connection(("10.78.0.12", 8091))
+s.sendall(b"POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n")
+for i in range(3):
+    time.sleep(0.8)
+    s.sendall(bytes(20000))
+print(s.recv(4096).split()[1].decode())'
+same "and so does a request" 200 "$(in_ns frontend timeout $((30 * FACTOR)) python3 -c "$upload")"
 kill "$SERVER"
 wait "$SERVER" 2>/dev/null
 same "a destination that refuses is 503" 503 "$(curl_from frontend http://10.78.0.12:8080/refused)"

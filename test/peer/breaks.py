@@ -6,7 +6,8 @@ usage: breaks.py serve PORT      GET /WHAT-HOW: WHAT of the answer is sent, then
        breaks.py ask HOST PORT TARGET...
 
 WHAT: nothing, status (half a status line), head (half a head), interim (a 103 only), length,
-chunks, close (a head and half of its content, framed that way). HOW: fin, rst. The client prints
+chunks, close (a head and half of its content, framed that way). HOW: fin, rst, hold (it does
+not: the other side has to), late (the other half comes after two seconds). The client prints
 one line for each target: its status, whether the answer was whole by its own framing, and how
 the connection ended."""
 import re
@@ -36,6 +37,14 @@ class Handler(socketserver.StreamRequestHandler):
         what, how = target.lstrip("/").split("-")
         self.wfile.write(SENT[what])
         time.sleep(0.05)  # most times this much has reached the client before it breaks
+        if how == "hold":
+            try:
+                self.rfile.read(1)
+            except ConnectionError:
+                pass
+        if how == "late":
+            time.sleep(2)
+            self.wfile.write(bytes(96))
         if how == "rst":
             self.request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.request.close()

@@ -1133,6 +1133,7 @@ static void options_have_defaults(void **state)
 	assert_int_equal(o->slots, SLOTS_DEFAULT);
 	assert_int_equal(o->event_rate, 100);
 	assert_int_equal(o->connect_timeout, 5000);
+	assert_int_equal(o->response_timeout, 0);
 	assert_int_equal(o->head_timeout, 30000);
 	assert_int_equal(o->head_size, codec_limits_default.head);
 	assert_int_equal(o->head_fields, codec_limits_default.fields);
@@ -1153,7 +1154,7 @@ static void options_have_defaults(void **state)
 static void options_are_read(void **state)
 {
 	struct loaded l = load_options("workers: 3\nslots: 256\neventRate: 7\nconnectTimeout: "
-				       "500ms\nrequestHeadTimeout: 2m\n"
+				       "500ms\nresponseTimeout: 15m\nrequestHeadTimeout: 2m\n"
 				       "trustDomain: example.org\nmetrics:\n  address: "
 				       "'[::1]:9'\naccessLog: {path: off, query: "
 				       "true}\nonUnavailable: allow\nslotsPerWorkload: 256\n"
@@ -1166,6 +1167,7 @@ static void options_are_read(void **state)
 	assert_int_equal(o->slots, 256);
 	assert_int_equal(o->event_rate, 7);
 	assert_int_equal(o->connect_timeout, 500);
+	assert_int_equal(o->response_timeout, 900000);
 	assert_int_equal(o->head_timeout, 120000);
 	assert_string_equal(o->trust_domain, "example.org");
 	assert_string_equal(o->metrics_address, "[::1]:9");

@@ -169,7 +169,7 @@ static const char documents[] =
 	"  - fromEndpoints: [{matchLabels: {app: web}}]\n"
 	"    toPorts:\n"
 	"    - ports: [{port: \"PORT\", protocol: TCP}]\n"
-	"      rules: {http: [{path: \"/ok.*\"}]}\n";
+	"      rules: {http: [{path: \"/ok.*\"}, {method: CONNECT, host: \"ok:1\"}]}\n";
 
 static struct worker worker;
 static struct node node;
@@ -253,6 +253,7 @@ static void box_open(bool http)
 	assert_int_equal(uv_loop_init(&worker.uv), 0);
 	assert_int_equal(io_loop_init(&worker.io), 0);
 	assert_int_equal(deadline_queue_init(&worker.connect_limit, &worker.uv, 5000), 0);
+	assert_int_equal(deadline_queue_init(&worker.response_limit, &worker.uv, 0), 0);
 	assert_int_equal(deadline_queue_init(&worker.head_limit, &worker.uv, 300), 0);
 	assert_int_equal(deadline_queue_init(&worker.body_limit, &worker.uv, 100), 0);
 	assert_int_equal(deadline_queue_init(&worker.linger_limit, &worker.uv, 100), 0);
@@ -286,6 +287,7 @@ static void box_close(void)
 	assert_int_equal(dials_out, 0);
 	assert_int_equal(slots_out, 0);
 	deadline_queue_close(&worker.connect_limit);
+	deadline_queue_close(&worker.response_limit);
 	deadline_queue_close(&worker.head_limit);
 	deadline_queue_close(&worker.body_limit);
 	deadline_queue_close(&worker.linger_limit);
@@ -927,6 +929,113 @@ static void only_the_clients_own_slowness_counts(void **state)
 		assert_starts(heard(client), "HTTP/1.1 200 OK\r\n");
 		box_close();
 	}
+}
+
+static void wait_ms(int ms)
+{
+	for (; ms > 0; ms -= 15)
+		turn(5);
+}
+
+/* Whatever of it was asked: with content, a tunnel, after a 100 or a hint. */
+static void a_response_that_does_not_begin_in_time_is_504(void **state)
+{
+	static const struct {
+		const char *ask, *interim, *more;
+	} rows[] = {
+		{GET("/ok"), NULL, NULL},
+		{"POST /ok HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nok", NULL, NULL},
+		{"POST /ok HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\nExpect: "
+		 "100-continue\r\n\r\n",
+		 NULL, NULL},
+		{"POST /ok HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\nExpect: "
+		 "100-continue\r\n\r\n",
+		 "HTTP/1.1 100 Continue\r\n\r\n", "ok"},
+		{GET("/ok"), "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200", NULL},
+		{UPGRADE, NULL, NULL},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+		const char *text;
+
+		box_open(true);
+		worker.response_limit.length = 100;
+		connect_client();
+		say(client, rows[i].ask);
+		accept_upstream();
+		heard(server);
+		if (rows[i].interim != NULL) {
+			say(server, rows[i].interim);
+			assert_starts(heard(client), "HTTP/1.1 10");
+		}
+		if (rows[i].more != NULL)
+			say(client, rows[i].more);
+		for (int tries = 0; tries < 200 && newest_or_null(RECORD_REQUEST) == NULL; tries++)
+			turn(5);
+		assert_starts(heard(client), "HTTP/1.1 504 Gateway Timeout\r\n");
+		assert_int_equal(newest(RECORD_REQUEST)->reason, REASON_RESPONSE_TIMEOUT);
+		assert_int_equal(newest(RECORD_REQUEST)->status, 504);
+		assert_true(newest(RECORD_REQUEST)->t[CLOCK_OF_WAIT] > 50000000);
+		text = heard(server);
+		assert_string_equal(*text == 'o' ? heard(server) : text, "RST");
+		box_close();
+	}
+}
+
+/* Who waits for the client, or has begun to answer, is not hurried. */
+static void only_a_server_whose_turn_it_is_is_hurried(void **state)
+{
+	(void)state;
+	box_open(true);
+	worker.response_limit.length = 100;
+	connect_client();
+	say(client,
+	    "POST /ok HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n");
+	accept_upstream();
+	heard(server);
+	say(server, "HTTP/1.1 100 Continue\r\n\r\n");
+	assert_starts(heard(client), "HTTP/1.1 100 ");
+	wait_ms(200);
+	say(client, "ab");
+	wait_ms(200);
+	say(client, "cd");
+	say(server, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab");
+	wait_ms(200);
+	assert_starts(heard(client), "HTTP/1.1 200 OK\r\n");
+	say(server, "cd");
+	assert_string_equal(heard(client), "cd");
+	wait_ms(200); /* between two requests nobody waits for anything */
+	say(client, GET("/ok"));
+	assert_string_equal(heard(client), "");
+	say(server, OK2);
+	assert_starts(heard(client), "HTTP/1.1 200 OK\r\n");
+	assert_true(newest(RECORD_REQUEST)->reused);
+	say(client, UPGRADE);
+	say(server, SWITCHED);
+	assert_starts(heard(client), "HTTP/1.1 101 ");
+	wait_ms(200);
+	say(server, "down");
+	assert_string_equal(heard(client), "down");
+	box_close();
+}
+
+/* A CONNECT has no content to wait for: the time is the server's. */
+static void a_connect_waits_for_its_server(void **state)
+{
+	(void)state;
+	box_open(true);
+	worker.view->options.body_rate = 1000000;
+	connect_client();
+	say(client, "CONNECT ok:1 HTTP/1.1\r\nHost: h\r\n\r\n");
+	accept_upstream();
+	heard(server);
+	wait_ms(400); /* looked at every 100 ms */
+	say(server, "HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n");
+	assert_starts(heard(client), "HTTP/1.1 403 No\r\n");
+	assert_true(newest(RECORD_REQUEST)->t[CLOCK_OF_WAIT] > 200000000);
+	assert_int_equal(newest(RECORD_REQUEST)->t[CLOCK_OF_BODY], 0);
+	box_close();
 }
 
 /* What is in the kernel's buffers when we have nothing more to say still arrives. */
@@ -1703,6 +1812,9 @@ int main(void)
 		cmocka_unit_test(requests_sent_ahead_are_limited),
 		cmocka_unit_test(a_body_that_comes_too_slowly_is_408),
 		cmocka_unit_test(only_the_clients_own_slowness_counts),
+		cmocka_unit_test(a_response_that_does_not_begin_in_time_is_504),
+		cmocka_unit_test(only_a_server_whose_turn_it_is_is_hurried),
+		cmocka_unit_test(a_connect_waits_for_its_server),
 		cmocka_unit_test(a_kept_connection_closes_when_its_other_leg_does),
 		cmocka_unit_test(a_head_that_never_ends_is_408),
 		cmocka_unit_test(whoever_has_no_destination_is_reset),
