@@ -52,6 +52,7 @@ struct conn {
 	struct codec_limits limits; /* of requests */
 	const struct codec_ops *ops;
 	struct codec *codec;
+	bool http; /* it began as HTTP, whatever it is by now */
 	struct list exchanges;
 	struct upstream *upstream; /* kept between exchanges; NULL before the first */
 

@@ -51,7 +51,7 @@ static void record_begin(struct record *r, const struct conn *c, enum record_typ
 		.worker = c->worker->index,
 		.conn = c->id,
 		.accel = slice_of("copy"),
-		.accel_reason = slice_of(c->ops == &codec_opaque ? "off" : "l7"),
+		.accel_reason = slice_of(c->http ? "l7" : "off"),
 	};
 }
 
@@ -158,7 +158,7 @@ void record_connection(struct conn *c)
 	record_times(&r, c, NULL, c->watch.start);
 	if (c->upstream_served)
 		r.backend = c->origdst.dst;
-	r.protocol = slice_of(c->ops == NULL || c->ops == &codec_opaque ? "TCP" : "HTTP/1.1");
+	r.protocol = slice_of(c->http ? "HTTP/1.1" : "TCP");
 	r.bytes_sent = c->bytes_in;
 	r.bytes_recv = c->bytes_out;
 	r.denied = c->denied || is_denial(c->why);

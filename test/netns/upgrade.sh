@@ -32,6 +32,9 @@ for host in 10.78.0.12 '[fd00:78::12]'; do
 	recorded "... its record is one of a request with status 101" \
 		'.type == "request" and .status == 101 and .path == "/public/ws" and .request_body_bytes > 1048576 and .response_body_bytes > 1048576'
 	recorded "... and its time is t_open" '.status == 101 and .t_open > .t_total / 2'
+	recorded "... its connection is one of HTTP, with all its bytes" \
+		".type == \"connection\" and .conn_id == $(jq .conn_id "$TMP/record") and .protocol == \"HTTP/1.1\" and
+		 .accel_reason == \"l7\" and .bytes_sent > 1048576 and .bytes_recv > 1048576"
 	same "a websocket that no rule allows is 403 ($host)" "status 403" "$(ws "ws://$host:8080/private/ws")"
 	recorded "... its record names the policy" '.status == 403 and .reason == "policy_l7" and .policy == "shop/api"'
 done
@@ -43,6 +46,8 @@ same "a CONNECT that a rule allows opens a tunnel" "200 200" "$(through http://w
 same "... to where its proxy says" "api GET /anything from 127.0.0.1" "$(cat "$TMP/body")"
 recorded "... its record has its authority" \
 	'.method == "CONNECT" and .status == 200 and .authority == "web.test:80" and .response_body_bytes > 0'
+recorded "... its connection is one of HTTP" \
+	".type == \"connection\" and .conn_id == $(jq .conn_id "$TMP/record") and .protocol == \"HTTP/1.1\""
 same "a CONNECT to elsewhere is 403" "403 000" "$(through http://other.test/)"
 recorded "... its record says policy_l7" '.method == "CONNECT" and .status == 403 and .reason == "policy_l7"'
 same "a CONNECT that the server refuses is its answer" "400 000" \

@@ -798,6 +798,8 @@ static void an_upstream_that_resets_before_its_answer_is_502(void **state)
 
 static void after_an_upgrade_any_bytes_go_both_ways(void **state)
 {
+	const struct record *r;
+
 	(void)state;
 	for (int first = 0; first < 2; first++) {
 		box_open(true);
@@ -828,6 +830,13 @@ static void after_an_upgrade_any_bytes_go_both_ways(void **state)
 				 strlen("early" GET("/private")) + (first == 0 ? 0 : 4));
 		assert_int_equal(newest(RECORD_REQUEST)->response_body_bytes,
 				 strlen("late") + (first == 0 ? 4 : 0));
+		turn(5);
+		r = newest(RECORD_CONNECTION); /* one of HTTP, with all its bytes */
+		assert_true(slice_is(r->protocol, "HTTP/1.1"));
+		assert_true(slice_is(r->accel_reason, "l7"));
+		assert_int_equal(r->bytes_sent, strlen(GET("/ok") UPGRADE "early" GET("/private")) +
+							(first == 0 ? 0 : 4));
+		assert_int_equal(r->bytes_recv, strlen(OK2 SWITCHED "late") + (first == 0 ? 4 : 0));
 		box_close();
 	}
 }
