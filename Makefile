@@ -62,8 +62,8 @@ include config/Makefile.inc
 
 # ---- libraries: pure code apart from the rest, so that the linker can prove it ----
 
-PURE_SRCS := $(CODEC_SRCS) $(CONFIG_PURE_SRCS) $(POLICY_PURE_SRCS) proxy/record.c \
-	proxy/probe_print.c
+PURE_SRCS := $(CODEC_SRCS) $(CONFIG_PURE_SRCS) $(POLICY_PURE_SRCS) \
+	proxy/forwarding.c proxy/record.c proxy/probe_print.c
 PROXY_SRCS := $(addprefix proxy/,access_log.c addr.c admin.c capability.c cgroup.c conn.c \
 	control.c deadline.c enroll.c exchange.c exclusions.c explicit.c identity.c io.c \
 	listener.c log.c member.c metrics.c netns.c notify.c origdst.c orphan.c privilege.c \

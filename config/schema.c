@@ -59,6 +59,12 @@ static const struct schema_option options[] = {
 	{"accessLog.query", OPTION_BOOLEAN, "true or false", "false",
 	 "Whether a record shows the query of a path. Queries often carry secrets.", 0, 0,
 	 AT(access_log_query)},
+	{"via", OPTION_SWITCH, "on or off", "off",
+	 "Whether requests and responses get a Via field, and Max-Forwards is counted down.", 0, 0,
+	 AT(via)},
+	{"forwarded", OPTION_FORWARDED, "off, forwarded or x-forwarded", "off",
+	 "Which fields tell the server who its client is; they replace those of the client.", 0, 0,
+	 AT(forwarded)},
 	{"capture", OPTION_SWITCH, "on or off", "on",
 	 "off: no kernel programs, and no workload is captured; only listeners are served.", 0, 0,
 	 AT(capture)},
@@ -369,6 +375,22 @@ static const char *set_unavailable(const char *s, bool *out)
 	return *out || strcmp(s, "deny") == 0 ? NULL : "deny or allow";
 }
 
+static const char *set_forwarded(const char *s, enum forwarded *out)
+{
+	static const char *const words[] = {
+		[FORWARDED_OFF] = "off",
+		[FORWARDED_STANDARD] = "forwarded",
+		[FORWARDED_X] = "x-forwarded",
+	};
+
+	for (unsigned i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		if (strcmp(words[i], s) == 0) {
+			*out = (enum forwarded)i;
+			return NULL;
+		}
+	return "off, forwarded or x-forwarded";
+}
+
 static const char *option_set(const struct schema_option *o, const char *s, struct options *out)
 {
 	void *p = (char *)out + o->offset;
@@ -385,6 +407,8 @@ static const char *option_set(const struct schema_option *o, const char *s, stru
 		return set_switch(s, p);
 	case OPTION_UNAVAILABLE:
 		return set_unavailable(s, p);
+	case OPTION_FORWARDED:
+		return set_forwarded(s, p);
 	case OPTION_DOMAIN:
 	case OPTION_ADDRESS:
 	case OPTION_ADDRESS_ANY:

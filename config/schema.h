@@ -20,6 +20,7 @@ enum option_type {
 	OPTION_ADDRESS, /* ADDRESS:PORT or off */
 	OPTION_ADDRESS_ANY, /* the same, or :PORT for every address of both families */
 	OPTION_PATH, /* absolute, or off */
+	OPTION_FORWARDED, /* off, forwarded or x-forwarded */
 	OPTION_UNAVAILABLE, /* deny or allow; kept as whether it is allow */
 };
 

@@ -24,6 +24,13 @@ struct location {
 	unsigned column; /* from 1 */
 };
 
+/* Which fields tell a server who its client is. */
+enum forwarded {
+	FORWARDED_OFF, /* none: what the client wrote passes */
+	FORWARDED_STANDARD, /* Forwarded, RFC 7239 */
+	FORWARDED_X, /* X-Forwarded-For and its like */
+};
+
 /* Options of shunt.yaml. Durations are ms. One row each in schema.c, which is also where
  * defaults and the manual's text come from. */
 struct options {
@@ -45,6 +52,8 @@ struct options {
 	char readiness_address[128]; /* the same; :PORT is every address */
 	char access_log[256]; /* path, empty: off */
 	bool access_log_query; /* record the query string of a path */
+	bool via; /* this hop shows itself: Via, Max-Forwards */
+	enum forwarded forwarded;
 	bool unavailable_allow; /* onUnavailable of the mesh: allow */
 	bool capture; /* off: without the kernel's part, for listeners alone */
 };

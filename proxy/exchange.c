@@ -3,8 +3,11 @@
 #include "proxy/exchange.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "config/text.h"
+#include "proxy/forwarding.h"
 #include "proxy/recorder.h"
 #include "proxy/upstream.h"
 
@@ -101,6 +104,78 @@ static enum reason exchange_judge(struct exchange *x, const struct message *head
 	return x->decision.verdict == VERDICT_DENY ? x->decision.reason : REASON_NONE;
 }
 
+/* An answer of our own. Returns as emit() does. */
+static int exchange_say(struct exchange *x, unsigned status, const char *type, struct slice content)
+{
+	struct conn *c = x->conn;
+	struct field field = {{"content-type", 12}, {type, strlen(type)}};
+	struct message head = {
+		.status = status,
+		.version = MESSAGE_HTTP11,
+		.content_length = (int64_t)content.len,
+		.fields = &field,
+		.field_count = content.len > 0,
+	};
+	struct codec_event ev = {.type = CODEC_EV_HEAD, .stream = x->stream, .head = &head};
+	size_t before = conn_backlog(c);
+	int err;
+
+	x->status = status;
+	x->response_begun = true;
+	err = c->ops->emit(c->codec, &ev);
+	x->response_header_bytes += conn_backlog(c) - before;
+	ev = (struct codec_event){.type = CODEC_EV_BODY, .stream = x->stream, .data = content};
+	if (err == 0)
+		err = c->ops->emit(c->codec, &ev);
+	if (!slice_is(x->method, "HEAD")) /* the codec leaves the content of that out */
+		x->response_body_bytes = content.len;
+	ev = (struct codec_event){.type = CODEC_EV_END, .stream = x->stream};
+	return err < 0 ? err : c->ops->emit(c->codec, &ev);
+}
+
+/* An OPTIONS or TRACE that is to go no further: answered here (RFC 9110 7.6.2). */
+static void exchange_reflect(struct exchange *x, const struct message *head)
+{
+	struct slice content = {"", 0};
+	char *trace = NULL;
+	int err = 0;
+
+	exchange_abandon(x, REASON_NONE);
+	if (slice_is(head->method, "TRACE")) {
+		trace = forwarding_trace(head, &content.len);
+		content.p = trace;
+		err = trace == NULL ? -ENOMEM : 0;
+	}
+	if (err == 0)
+		err = exchange_say(x, 200, "message/http", content);
+	free(trace);
+	if (err < 0)
+		conn_close(x->conn, REASON_NO_MEMORY, true);
+	else
+		conn_wake(x->conn);
+}
+
+/* Its head, for the server. */
+static enum reason exchange_ask(struct exchange *x, const struct codec_event *ev)
+{
+	const struct conn *c = x->conn;
+	const struct options *o = &c->worker->view->options;
+	struct codec_event out = *ev;
+	struct forwarding f;
+	int err;
+
+	if (x->opaque || !forwarding_is_on(o))
+		return upstream_send(x->upstream, ev) < 0 ? REASON_INTERNAL : REASON_NONE;
+	err = forwarding_request(&f, ev->head, o, &c->origdst.client.ip, c->origdst.dst.port);
+	out.head = &f.head;
+	if (err == 0)
+		err = upstream_send(x->upstream, &out);
+	forwarding_free(&f);
+	if (err == 0)
+		return REASON_NONE;
+	return err == -ENOMEM ? REASON_NO_MEMORY : REASON_INTERNAL;
+}
+
 static void exchange_begin(struct conn *c, const struct codec_event *ev)
 {
 	struct exchange *x = slab_get(&c->worker->exchanges);
@@ -126,11 +201,16 @@ static void exchange_begin(struct conn *c, const struct codec_event *ev)
 		exchange_describe(x, ev);
 		why = exchange_judge(x, ev->head);
 	}
+	if (why == REASON_NONE && !x->opaque &&
+	    forwarding_ends_here(&c->worker->view->options, ev->head)) {
+		exchange_reflect(x, ev->head);
+		return;
+	}
 	/* A dial may fail at once, and has ended the exchange then. */
 	if (why == REASON_NONE && !upstream_acquire(x))
 		why = REASON_NO_MEMORY;
-	else if (why == REASON_NONE && x->upstream != NULL && upstream_send(x->upstream, ev) < 0)
-		why = REASON_INTERNAL;
+	else if (why == REASON_NONE && x->upstream != NULL)
+		why = exchange_ask(x, ev);
 	if (why != REASON_NONE)
 		exchange_end(x, why);
 	exchange_limit(x);
@@ -147,7 +227,13 @@ static void exchange_drop(struct conn *c, const struct codec_event *ev)
 static void exchange_forward(struct exchange *x, const struct codec_event *ev)
 {
 	bool waited = x->expects;
+	struct codec_event out = *ev;
+	struct message trailers;
 
+	if (ev->type == CODEC_EV_TRAILERS) {
+		forwarding_trailers(&trailers, ev->head, &x->conn->worker->view->options);
+		out.head = &trailers;
+	}
 	if (ev->type == CODEC_EV_BODY)
 		x->request_body_bytes += ev->data.len;
 	x->expects = false;
@@ -156,7 +242,7 @@ static void exchange_forward(struct exchange *x, const struct codec_event *ev)
 		if (x->opaque && x->conn->shut_by == REASON_NONE)
 			x->conn->shut_by = REASON_CLOSED_BY_SOURCE;
 	}
-	if (upstream_send(x->upstream, ev) < 0)
+	if (upstream_send(x->upstream, &out) < 0)
 		exchange_end(x, REASON_INTERNAL);
 	if (waited != x->expects || ev->type == CODEC_EV_END)
 		exchange_limit(x);
@@ -278,8 +364,13 @@ void exchange_answer(struct exchange *x, const struct codec_event *ev)
 	struct conn *c = x->conn;
 	struct codec_event out = *ev;
 	size_t before = conn_backlog(c);
+	struct message head;
 
 	out.stream = x->stream;
+	if (ev->type == CODEC_EV_HEAD && ev->head != NULL && c->worker->view->options.via) {
+		forwarding_response(&head, ev->head);
+		out.head = &head;
+	}
 	if (c->ops->emit(c->codec, &out) < 0) {
 		exchange_end(x, REASON_UPSTREAM_PROTOCOL);
 		return;
@@ -336,36 +427,13 @@ static unsigned status_of(enum reason why)
  * operator can act on. */
 static int exchange_refuse(struct exchange *x, enum reason why)
 {
-	struct conn *c = x->conn;
 	bool denied = why == REASON_POLICY_L4 || why == REASON_POLICY_L7;
-	const char *text = denied ? "Access denied" : reason_text(why);
-	struct field type = {{"content-type", 12}, {"text/plain", 10}};
-	struct message head = {
-		.status = status_of(why),
-		.version = MESSAGE_HTTP11,
-		.content_length = (int64_t)strlen(text) + 2,
-		.fields = &type,
-		.field_count = 1,
-	};
-	struct codec_event ev = {.type = CODEC_EV_HEAD, .stream = x->stream, .head = &head};
-	size_t before = conn_backlog(c);
-	int err;
+	char buf[256];
+	struct text t;
 
-	x->status = head.status;
-	x->response_begun = true;
-	err = c->ops->emit(c->codec, &ev);
-	x->response_header_bytes = conn_backlog(c) - before;
-	ev = (struct codec_event){.type = CODEC_EV_BODY, .stream = x->stream};
-	ev.data = (struct slice){text, strlen(text)};
-	if (err == 0)
-		err = c->ops->emit(c->codec, &ev);
-	ev.data = (struct slice){"\r\n", 2};
-	if (err == 0)
-		err = c->ops->emit(c->codec, &ev);
-	if (!slice_is(x->method, "HEAD")) /* the codec leaves the content of that out */
-		x->response_body_bytes = (uint64_t)head.content_length;
-	ev = (struct codec_event){.type = CODEC_EV_END, .stream = x->stream};
-	return err < 0 ? err : c->ops->emit(c->codec, &ev);
+	text_fixed(&t, buf, sizeof buf);
+	text_adds(&t, denied ? "Access denied" : reason_text(why), "\r\n", NULL);
+	return exchange_say(x, status_of(why), "text/plain", (struct slice){buf, t.len});
 }
 
 void exchange_abandon(struct exchange *x, enum reason why)

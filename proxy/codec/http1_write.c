@@ -49,12 +49,18 @@ static void put_field(struct sink *to, struct slice name, struct slice value)
 
 /* -- what may be written -- */
 
+static bool are_writable(const struct field *fields, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (!http1_is_token(fields[i].name) || !http1_is_value(fields[i].value))
+			return false;
+	return true;
+}
+
 static bool is_writable(const struct message *m)
 {
-	for (size_t i = 0; i < m->field_count; i++)
-		if (!http1_is_token(m->fields[i].name) || !http1_is_value(m->fields[i].value))
-			return false;
-	return http1_is_value(m->reason_phrase);
+	return are_writable(m->fields, m->field_count) && are_writable(m->added, m->added_count) &&
+	       http1_is_value(m->reason_phrase);
 }
 
 static const char *reason_of(unsigned status)
@@ -126,6 +132,31 @@ static void put_status_line(struct sink *to, const struct message *m)
 	put_text(to, "\r\n");
 }
 
+/* CGI and what learned from it take _ and - for the same. */
+static bool reads_as(struct slice name, const char *what)
+{
+	size_t i = 0;
+
+	for (; i < name.len && what[i] != '\0'; i++) {
+		char c = name.p[i] == '_' ? '-' : name.p[i];
+
+		if (c >= 'A' && c <= 'Z')
+			c = (char)(c + ('a' - 'A'));
+		if (c != what[i])
+			return false;
+	}
+	return i == name.len && what[i] == '\0';
+}
+
+static bool is_left_out(const struct message *m, struct slice name)
+{
+	for (const char *const *without = m->without; without != NULL && *without != NULL;
+	     without++)
+		if (reads_as(name, *without))
+			return true;
+	return false;
+}
+
 /* Host is the authority, in the place where the client wrote it (RFC 9112 3.2.2); a client
  * of HTTP/1.0 may have written none. */
 static void put_fields(struct sink *to, const struct message *m)
@@ -154,10 +185,13 @@ static void put_fields(struct sink *to, const struct message *m)
 		case HTTP1_F_OTHER:
 		case HTTP1_F_EXPECT:
 		case HTTP1_F_NOT_IN_TRAILERS:
-			put_field(to, f->name, f->value);
+			if (!is_left_out(m, f->name))
+				put_field(to, f->name, f->value);
 			break;
 		}
 	}
+	for (size_t i = 0; i < m->added_count; i++)
+		put_field(to, m->added[i].name, m->added[i].value);
 }
 
 static void put_head(struct sink *to, const struct plan *plan)
@@ -376,7 +410,8 @@ static void put_trailers(struct sink *to, const struct message *m)
 {
 	put_text(to, "0\r\n");
 	for (size_t i = 0; i < m->field_count; i++)
-		if (http1_field_of(m->fields[i].name) == HTTP1_F_OTHER)
+		if (http1_field_of(m->fields[i].name) == HTTP1_F_OTHER &&
+		    !is_left_out(m, m->fields[i].name))
 			put_field(to, m->fields[i].name, m->fields[i].value);
 }
 

@@ -58,6 +58,11 @@ struct message {
 	 * Host stays in place. */
 	const struct field *fields;
 	size_t field_count;
+	/* What a hop changes, for emit() alone: end-to-end fields and trailers of these names (lower
+	 * case, ended by NULL; _ counts as -) are left out, those of `added` follow the others. */
+	const char *const *without;
+	const struct field *added;
+	size_t added_count;
 };
 
 static inline bool message_is_request(const struct message *m)

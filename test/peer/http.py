@@ -3,6 +3,7 @@
 """A second HTTP server, which answers in ways nginx does not. usage: http.py PORT
 
   /public/echo          the request's body, with its length (whatever framing it came in)
+  /public/head          the request's head, as it came
   /public/until-close   a body that ends with the connection, no length
   /public/chunks        three chunks, a trailer
   /public/big?N         N bytes, streamed
@@ -21,10 +22,12 @@ import time
 
 class Handler(socketserver.StreamRequestHandler):
     def head(self):
-        line = self.rfile.readline().decode("latin-1").split()
+        self.raw = self.rfile.readline()
+        line = self.raw.decode("latin-1").split()
         fields = {}
         while True:
-            field = self.rfile.readline().decode("latin-1").rstrip("\r\n")
+            self.raw += self.rfile.readline()
+            field = self.raw.decode("latin-1").split("\r\n")[-2]
             if not field:
                 return line, fields
             name, value = field.split(":", 1)
@@ -73,7 +76,7 @@ class Handler(socketserver.StreamRequestHandler):
             if path == "/public/slow":
                 time.sleep(0.5)
             close = path == "/public/close"
-            out = body or (path + "\n").encode()
+            out = self.raw if path == "/public/head" else body or (path + "\n").encode()
             self.say("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n%s\r\n"
                      % (len(out), "Connection: close\r\n" if close else ""))
             self.say(out)

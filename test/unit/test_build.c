@@ -1134,6 +1134,8 @@ static void options_have_defaults(void **state)
 	assert_int_equal(o->event_rate, 100);
 	assert_int_equal(o->connect_timeout, 5000);
 	assert_int_equal(o->response_timeout, 0);
+	assert_false(o->via);
+	assert_int_equal(o->forwarded, FORWARDED_OFF);
 	assert_int_equal(o->head_timeout, 30000);
 	assert_int_equal(o->head_size, codec_limits_default.head);
 	assert_int_equal(o->head_fields, codec_limits_default.fields);
@@ -1158,7 +1160,8 @@ static void options_are_read(void **state)
 				       "trustDomain: example.org\nmetrics:\n  address: "
 				       "'[::1]:9'\naccessLog: {path: off, query: "
 				       "true}\nonUnavailable: allow\nslotsPerWorkload: 256\n"
-				       "drainTimeout: 0s\nreadiness: {address: off}\n");
+				       "drainTimeout: 0s\nreadiness: {address: off}\n"
+				       "via: on\nforwarded: x-forwarded\n");
 	const struct options *o = &l.s.options;
 
 	(void)state;
@@ -1168,6 +1171,8 @@ static void options_are_read(void **state)
 	assert_int_equal(o->event_rate, 7);
 	assert_int_equal(o->connect_timeout, 500);
 	assert_int_equal(o->response_timeout, 900000);
+	assert_true(o->via);
+	assert_int_equal(o->forwarded, FORWARDED_X);
 	assert_int_equal(o->head_timeout, 120000);
 	assert_string_equal(o->trust_domain, "example.org");
 	assert_string_equal(o->metrics_address, "[::1]:9");
@@ -1211,6 +1216,8 @@ static void what_is_wrong_with_an_option_is_said(void **state)
 	option_error("accessLog: {path: log}", "is not an absolute path or off");
 	option_error("accessLog: {query: maybe}", "is not true or false");
 	option_error("trustDomain: Example", "is not lower-case letters");
+	option_error("forwarded: both", "'both' is not off, forwarded or x-forwarded");
+	option_error("via: shunt", "'shunt' is not on or off");
 	option_error("onUnavailable: no", "option 'onUnavailable': 'no' is not deny or allow");
 	option_error("slotsPerWorkload: 262145", "is not a whole number in range");
 	option_error("slotsPerWorkload: 65537",
