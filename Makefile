@@ -138,7 +138,7 @@ include test/vm/Makefile.inc
 UNIT_SRCS := $(wildcard test/unit/test_*.c)
 UNIT_BINS := $(UNIT_SRCS:%.c=$(B)/%)
 UNIT_HELPERS := $(filter-out $(UNIT_SRCS),$(wildcard test/unit/*.c))
-WRAP := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
+WRAP := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=free
 
 .SECONDARY:
 $(B)/test/unit/test_%: $(B)/test/unit/test_%.o $(call objects,$(UNIT_HELPERS)) $(B)/libcli.a \

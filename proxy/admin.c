@@ -291,8 +291,9 @@ static int request_end(struct admin_client *c, uint32_t stream)
 	return err;
 }
 
-/* Acts on what the bytes completed; 0, or negative when the client is to be closed. */
-static int client_events(struct admin_client *c)
+/* Acts on what the bytes completed; 0, or negative when the client is to be closed. *failed: the
+ * codec's error, if it met one. */
+static int client_events(struct admin_client *c, int *failed)
 {
 	struct codec_event ev;
 	int err = 0;
@@ -306,6 +307,8 @@ static int client_events(struct admin_client *c)
 			err = -ECONNRESET;
 		else if (ev.type == CODEC_EV_LEFT)
 			request_forget(c);
+		else if (ev.type == CODEC_EV_FAILED)
+			*failed = ev.error;
 	}
 	return err;
 }
@@ -367,7 +370,7 @@ static void client_flush(struct admin_client *c)
 /* `err` is what the codec said of the bytes: its goodbye still leaves. */
 static void client_step(struct admin_client *c, int err)
 {
-	if (client_events(c) < 0) {
+	if (client_events(c, &err) < 0) {
 		client_close(c);
 		return;
 	}

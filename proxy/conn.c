@@ -285,8 +285,12 @@ static void conn_step(struct conn *c, int err)
 {
 	struct codec_event ev;
 
-	while (c->state == CONN_OPEN && c->ops->next(c->codec, &ev))
-		exchange_take(c, &ev);
+	while (c->state == CONN_OPEN && c->ops->next(c->codec, &ev)) {
+		if (ev.type == CODEC_EV_FAILED)
+			err = ev.error;
+		else
+			exchange_take(c, &ev);
+	}
 	if (c->state != CONN_OPEN)
 		return;
 	/* The head limit runs from a head's first byte, also of one that was held back. */

@@ -177,16 +177,16 @@ char *forwarding_trace(const struct message *head, size_t *len)
 	text_add_slice(&t, head->target);
 	text_add(&t, head->version == MESSAGE_HTTP10 ? " HTTP/1.0\r\n" : " HTTP/1.1\r\n");
 	for (size_t i = 0; i < head->field_count; i++) {
-		const struct field *f = &head->fields[i];
+		struct field f = message_nth(head, i);
 		bool secret = false;
 
 		for (size_t n = 0; n < sizeof secrets / sizeof secrets[0]; n++)
-			secret = secret || slice_is_nocase(f->name, secrets[n]);
+			secret = secret || slice_is_nocase(f.name, secrets[n]);
 		if (secret)
 			continue;
-		text_add_slice(&t, f->name);
+		text_add_slice(&t, f.name);
 		text_add(&t, ": ");
-		text_add_slice(&t, f->value);
+		text_add_slice(&t, f.value);
 		text_add(&t, "\r\n");
 	}
 	text_add(&t, "\r\n");

@@ -210,7 +210,7 @@ bool header_matches(const struct header_match *h, const struct message *head)
 	bool found = false;
 
 	for (size_t i = 0; i < head->field_count; i++) {
-		const struct field *f = &head->fields[i];
+		const struct field nth = message_nth(head, i), *f = &nth;
 
 		if (!slice_is_nocase(f->name, h->name))
 			continue;

@@ -366,9 +366,12 @@ static void upstream_step(struct upstream *u, int err)
 {
 	struct codec_event ev;
 
-	while (u->state == UPSTREAM_OPEN && u->ops->next(u->codec, &ev))
-		if (u->exchange != NULL && ev.type != CODEC_EV_LEFT)
+	while (u->state == UPSTREAM_OPEN && u->ops->next(u->codec, &ev)) {
+		if (ev.type == CODEC_EV_FAILED)
+			err = ev.error;
+		else if (u->exchange != NULL && ev.type != CODEC_EV_LEFT)
 			exchange_answer(u->exchange, &ev);
+	}
 	if (u->state == UPSTREAM_OPEN && err != 0)
 		upstream_fail(u, reason_of_response(err));
 	else if (u->state == UPSTREAM_OPEN && u->fin && u->exchange != NULL && !u->exchange->opaque)

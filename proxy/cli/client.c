@@ -72,12 +72,14 @@ static int send_request(int fd, struct codec *k, const char *method, const char 
 	return err;
 }
 
-/* 1: the answer is whole, or the sink has enough. */
+/* 1: the answer is whole, or the sink has enough; negative: it cannot be read. */
 static int take_events(struct codec *k, struct sink *s)
 {
 	struct codec_event ev;
 
 	while (codec_http1.next(k, &ev)) {
+		if (ev.type == CODEC_EV_FAILED)
+			return ev.error;
 		if (ev.type == CODEC_EV_HEAD)
 			s->status = ev.head->status;
 		else if (ev.type == CODEC_EV_BODY && !s->take(s, ev.data))
@@ -103,8 +105,9 @@ static int read_answer(int fd, struct codec *k, struct sink *s)
 		err = n == 0 ? codec_http1.finish(k)
 			     : codec_http1.feed(k, (struct slice){buf, (size_t)n});
 		whole = take_events(k, s);
-		if (whole)
+		if (whole > 0)
 			return 0;
+		err = err < 0 ? err : whole;
 		if (err < 0)
 			return err == -ENOMEM ? err : -EPROTO;
 	} while (n != 0);

@@ -25,6 +25,7 @@ enum codec_event_type {
 	CODEC_EV_END, /* the message is whole */
 	CODEC_EV_RESET, /* the peer gave up this stream; nothing more follows on it */
 	CODEC_EV_LEFT, /* the answer to this stream's HEAD is whole and sent, or never comes */
+	CODEC_EV_FAILED, /* what was fed behind the events before it cannot be read: `error` */
 };
 
 struct codec_event {
@@ -34,6 +35,7 @@ struct codec_event {
 	const struct message *head; /* HEAD, TRAILERS; NULL for opaque streams */
 	struct slice data; /* BODY */
 	size_t wire; /* HEAD: bytes the head took on the wire */
+	int error; /* FAILED: as feed() returns it */
 };
 
 enum codec_error {
@@ -62,10 +64,13 @@ struct codec_ops {
 	 * close(). `limits` is borrowed and must outlive the codec. */
 	struct codec *(*open)(enum codec_role role, const struct codec_limits *limits);
 
-	/* Takes all of `in` and queues the events it completes: at most a few per input byte.
-	 * Returns 0, -ENOMEM or a codec_error; after a failure feed no more: the events before
-	 * it still count, pending() holds the goodbye (a 400 with Connection: close, a GOAWAY to
-	 * an HTTP/2 preface, nothing for other unreadable bytes). Not to be called while full(). */
+	/* Takes all of `in` and queues the first events it completes; next() reads on when they
+	 * have been popped, so that `in` has to stay until next() says that none is left: a byte
+	 * that was fed does not cost many times its size in events. Returns 0, -ENOMEM or a
+	 * codec_error, or next() gives it as FAILED, once; after a failure feed no more: the
+	 * events before it still count, pending() holds the goodbye (a 400 with Connection:
+	 * close, a GOAWAY to an HTTP/2 preface, nothing for other unreadable bytes). Not to be
+	 * called while full(). */
 	int (*feed)(struct codec *k, struct slice in);
 
 	/* True while the codec holds bytes that it may not look at yet: in HTTP/1 a pipelined
@@ -93,8 +98,8 @@ struct codec_ops {
 	void (*last)(struct codec *k);
 
 	/* Pops the oldest event into *ev: true, or false when none is left. Slices in *ev point
-	 * into the bytes last fed or into the codec; both hold until the next feed(), finish(),
-	 * sent() or close(). Drain events before any of these. */
+	 * into the bytes last fed or into the codec, and hold until the next next(), feed(),
+	 * finish(), sent() or close(). Drain events before any but the first and the last. */
 	bool (*next)(struct codec *k, struct codec_event *ev);
 
 	/* Encodes one event (HEAD, BODY, TRAILERS, END) for the peer into the codec's output;

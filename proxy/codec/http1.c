@@ -41,46 +41,101 @@ static void recycle(struct codec *k)
 		buffer_shrink(&k->out);
 }
 
+/* Between two messages, with nothing in either direction, a codec keeps no memory. */
+static void give_back(struct codec *k)
+{
+	if (k->phase != HTTP1_IDLE || k->owed || buffer_live(&k->asked).len != 0 ||
+	    buffer_live(&k->out).len != 0)
+		return;
+	queue_free(&k->queue);
+	store_free(&k->arena);
+	buffer_free(&k->held);
+	buffer_free(&k->asked);
+	buffer_free(&k->offered);
+	buffer_free(&k->out);
+}
+
 static bool http1_full(const struct codec *k)
 {
 	return k->error == 0 && (k->phase == HTTP1_WAIT || k->phase == HTTP1_TUNNEL) &&
 	       buffer_live(&k->held).len != 0;
 }
 
+static int told(struct codec *k)
+{
+	k->told = k->error != 0;
+	return k->error;
+}
+
+/* Keeps what was fed and may not be looked at yet. */
+static void hold(struct codec *k)
+{
+	if (!k->fed_held && buffer_append(&k->held, k->fed.p, k->fed.len) < 0)
+		k->error = -ENOMEM;
+	k->fed.len = 0;
+}
+
+/* Reads on in what was fed. */
+static void read_on(struct codec *k)
+{
+	size_t used = http1_take(k, k->fed);
+
+	if (used != 0)
+		k->fed = (struct slice){k->fed.p + used, k->fed.len - used};
+	if (k->fed_held)
+		buffer_drop(&k->held, used);
+	if (k->error != 0)
+		k->fed.len = 0;
+	else if (k->phase == HTTP1_WAIT || k->phase == HTTP1_TUNNEL)
+		hold(k);
+	if (!k->fin || k->error != 0 || k->fed.len != 0 || http1_full(k))
+		return;
+	k->fin = false;
+	(void)http1_finish(k);
+}
+
 static int http1_feed(struct codec *k, struct slice in)
 {
-	size_t used;
-	int err;
-
 	if (k->error != 0)
-		return k->error;
-	if (http1_full(k) || k->fin)
+		return told(k);
+	if (http1_full(k) || k->fin || k->fed.len != 0)
 		return -EINVAL;
 	recycle(k);
-	used = http1_take(k, in);
-	if (k->error != 0)
-		return k->error;
-	err = buffer_append(&k->held, in.p + used, in.len - used);
-	if (err < 0)
-		k->error = err;
-	return err;
+	k->fed = in;
+	k->fed_held = false;
+	read_on(k);
+	return told(k);
 }
 
 static int http1_fin(struct codec *k)
 {
 	if (k->error != 0)
-		return k->error;
+		return told(k);
+	if (k->fed.len != 0)
+		return -EINVAL;
 	recycle(k);
 	if (http1_full(k)) {
 		k->fin = true; /* it counts after them */
 		return 0;
 	}
-	return http1_finish(k);
+	(void)http1_finish(k);
+	return told(k);
 }
 
 static bool http1_next(struct codec *k, struct codec_event *ev)
 {
-	return queue_pop(&k->queue, ev);
+	while (k->queue.count == 0 && k->fed.len != 0) {
+		recycle(k);
+		read_on(k);
+	}
+	if (queue_pop(&k->queue, ev))
+		return true;
+	if (k->error == 0)
+		give_back(k);
+	if (k->error == 0 || k->told)
+		return false;
+	*ev = (struct codec_event){.type = CODEC_EV_FAILED, .stream = k->stream, .error = told(k)};
+	return true;
 }
 
 static int http1_credit(struct codec *k, uint32_t stream, size_t n)
@@ -96,21 +151,6 @@ static struct slice http1_pending(struct codec *k)
 	return buffer_live(&k->out);
 }
 
-/* Goes on with the bytes that were held while an answer was due. */
-static int go_on(struct codec *k)
-{
-	struct slice held = buffer_live(&k->held);
-	size_t used = http1_take(k, held);
-
-	if (k->error != 0)
-		return k->error;
-	buffer_drop(&k->held, used);
-	if (!k->fin || http1_full(k))
-		return 0;
-	k->fin = false;
-	return http1_finish(k);
-}
-
 static int http1_sent(struct codec *k, size_t n)
 {
 	int err;
@@ -123,13 +163,16 @@ static int http1_sent(struct codec *k, size_t n)
 			 &(struct codec_event){.type = CODEC_EV_LEFT, .stream = k->stream});
 	if (err < 0) {
 		k->error = err;
-		return err;
+		return told(k);
 	}
 	k->owed = false;
 	if (k->error != 0 || k->phase != HTTP1_WAIT)
 		return 0;
 	k->phase = k->last ? HTTP1_LAST : HTTP1_IDLE;
-	return go_on(k);
+	k->fed = buffer_live(&k->held); /* goes on with what was held while an answer was due */
+	k->fed_held = true;
+	read_on(k);
+	return told(k);
 }
 
 static bool http1_done(const struct codec *k)
@@ -153,6 +196,7 @@ static bool http1_partial(const struct codec *k)
 
 static void http1_expire(struct codec *k)
 {
+	k->told = true;
 	switch (k->phase) {
 	case HTTP1_HEAD:
 		http1_refuse(k, CODEC_CUT, 408, "the request head did not arrive in time");

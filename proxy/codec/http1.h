@@ -14,6 +14,7 @@
 #define HTTP1_CHUNK_LINE_MAX 256 /* bytes of a chunk's size and extensions */
 #define HTTP1_BLANK_MAX 16 /* bytes of empty lines before a request */
 #define HTTP1_NOMINATED_MAX 64 /* fields a head may name in Connection */
+#define HTTP1_EVENTS_AHEAD 6 /* no more bytes are read while as many events wait */
 
 enum http1_phase {
 	HTTP1_IDLE, /* between messages */
@@ -62,6 +63,7 @@ struct codec {
 	bool first; /* no head was whole yet */
 	bool whole; /* llhttp says that the message is */
 	bool fin; /* came while bytes were held */
+	bool told; /* the caller knows of `error` */
 	unsigned refused; /* status of the goodbye, 0: none */
 	size_t head_len; /* bytes of head and trailers so far */
 	size_t interim_len; /* client: bytes of the 1xx heads of this answer before this head */
@@ -70,8 +72,8 @@ struct codec {
 	size_t blank; /* bytes of empty lines skipped */
 	size_t field_count; /* trailers too */
 	int64_t length; /* as the head said, or MESSAGE_LENGTH_UNKNOWN */
-	char chunk_line[HTTP1_CHUNK_LINE_MAX];
-	size_t chunk_line_len;
+	struct slice fed; /* not looked at yet; of the caller, or all that is held */
+	bool fed_held;
 	struct buffer held;
 
 	/* the exchange: server: the request being read or answered; client: the request
@@ -91,6 +93,7 @@ struct codec {
 	enum http1_answer answer; /* client: the request */
 	enum http1_framing out_framing;
 	int64_t out_left; /* bytes still to come of a HTTP1_LENGTH */
+	size_t chunk; /* content of the chunk that `out` ends with; 0: with something else */
 	struct buffer out;
 };
 
@@ -128,7 +131,8 @@ bool http1_is_listed(struct slice list, struct slice name);
 
 /* http1_read.c */
 
-/* Takes bytes until they may not be looked at yet; returns how many. Errors: k->error. */
+/* Takes bytes until they may not be looked at yet, or enough events wait; returns how many.
+ * Errors: k->error. */
 size_t http1_take(struct codec *k, struct slice in);
 int http1_finish(struct codec *k);
 

@@ -279,26 +279,27 @@ static struct slice next_line(struct slice *text)
 /* A message with all the fields of `text`; NULL when memory is short. */
 static struct message *message_split(struct codec *k, struct slice text)
 {
-	struct message *m = store_take(&k->arena, sizeof *m);
+	struct message *m;
 	struct slice rest = text;
-	struct field *f;
+	struct field_span *s;
 	size_t n = 0;
 
-	if (m == NULL)
-		return NULL;
-	*m = (struct message){.content_length = MESSAGE_LENGTH_UNKNOWN};
 	for (size_t lf = find(text, 0, '\n'); lf < text.len; lf = find(text, lf + 1, '\n'))
 		n++;
-	f = store_take(&k->arena, (n + 1) * sizeof *f);
-	if (f == NULL)
+	m = store_take(&k->arena, sizeof *m + n * sizeof *s);
+	if (m == NULL)
 		return NULL;
-	m->fields = f;
-	for (; rest.len != 0; f++, m->field_count++) {
+	s = (struct field_span *)(m + 1);
+	*m = (struct message){.content_length = MESSAGE_LENGTH_UNKNOWN, .text = text.p, .spans = s};
+	for (; rest.len != 0; s++, m->field_count++) {
 		struct slice line = next_line(&rest);
 		size_t colon = find(line, 0, ':');
+		struct slice value = trim(cut(line, colon + 1, line.len));
 
-		f->name = cut(line, 0, colon);
-		f->value = trim(cut(line, colon + 1, line.len));
+		s->name = (uint32_t)(line.p - text.p);
+		s->name_len = (uint32_t)colon;
+		s->value = (uint32_t)(value.p - text.p);
+		s->value_len = (uint32_t)value.len;
 	}
 	return m;
 }
@@ -405,10 +406,11 @@ static int read_connection(struct codec *k, struct facts *f, struct slice value)
 static int read_fields(struct codec *k, const struct message *m, struct facts *f)
 {
 	for (size_t i = 0; i < m->field_count; i++) {
-		struct slice value = m->fields[i].value;
+		struct field field = message_nth(m, i);
+		struct slice value = field.value;
 		int err = 0;
 
-		switch (http1_field_of(m->fields[i].name)) {
+		switch (http1_field_of(field.name)) {
 		case HTTP1_F_HOST:
 			f->host = value;
 			f->hosts++;
@@ -491,11 +493,13 @@ static int read_upgrade(struct codec *k, struct message *m)
 
 	for (;;) {
 		n = 0;
-		for (size_t i = 0; i < m->field_count; i++)
-			if (slice_is_nocase(m->fields[i].name, "upgrade") &&
-			    !add_protocols(m->fields[i].value, to, &n))
+		for (size_t i = 0; i < m->field_count; i++) {
+			struct field f = message_nth(m, i);
+
+			if (slice_is_nocase(f.name, "upgrade") && !add_protocols(f.value, to, &n))
 				return http1_refuse(k, CODEC_MALFORMED, 400,
 						    "Upgrade is malformed");
+		}
 		if (n == 0 || to != NULL)
 			break;
 		to = store_take(&k->arena, n);
@@ -507,22 +511,23 @@ static int read_upgrade(struct codec *k, struct message *m)
 }
 
 /* Takes out what belongs to one connection only (RFC 9110 7.6.1), and the framing. */
-static void keep_end_to_end(struct message *m, struct field *fields, const struct facts *f)
+static void keep_end_to_end(struct message *m, struct field_span *spans, const struct facts *f)
 {
 	size_t kept = 0;
 
 	for (size_t i = 0; i < m->field_count; i++) {
-		enum http1_field what = http1_field_of(fields[i].name);
+		struct slice name = message_nth(m, i).name;
+		enum http1_field what = http1_field_of(name);
 
 		if (what == HTTP1_F_CONTENT_LENGTH || what == HTTP1_F_TRANSFER_ENCODING ||
 		    what == HTTP1_F_CONNECTION || what == HTTP1_F_HOP)
 			continue;
-		if (f->nominated_count != 0 && is_nominated(f, fields[i].name))
+		if (f->nominated_count != 0 && is_nominated(f, name))
 			continue;
 		/* RFC 9110 10.1.1: HTTP/1.0 has no 100; passed on as 1.1 it would ask for one */
 		if (what == HTTP1_F_EXPECT && m->version == MESSAGE_HTTP10)
 			continue;
-		fields[kept++] = fields[i];
+		spans[kept++] = spans[i];
 	}
 	m->field_count = kept;
 }
@@ -740,7 +745,7 @@ int http1_head(struct codec *k, struct slice text, struct message **out)
 	m->content_length = k->length;
 	m->length_given = f.lengths != 0;
 	m->last = k->last;
-	keep_end_to_end(m, (struct field *)m->fields, &f);
+	keep_end_to_end(m, (struct field_span *)m->spans, &f);
 	*out = m;
 	return 0;
 }
@@ -752,7 +757,7 @@ int http1_trailers(struct codec *k, struct slice text, struct message **out)
 	if (m == NULL)
 		return k->error = -ENOMEM;
 	for (size_t i = 0; i < m->field_count; i++)
-		if (http1_field_of(m->fields[i].name) != HTTP1_F_OTHER)
+		if (http1_field_of(message_nth(m, i).name) != HTTP1_F_OTHER)
 			return http1_refuse(k, CODEC_MALFORMED, 400,
 					    "a trailer field belongs into the head");
 	*out = m;

@@ -209,7 +209,6 @@ static void head_end(struct codec *k)
 					  .head = m,
 					  .wire = k->head_len}) < 0)
 		return;
-	k->chunk_line_len = 0;
 	if (tunnel)
 		k->phase = HTTP1_TUNNEL;
 	else if (k->framing == HTTP1_CHUNKED)
@@ -369,7 +368,7 @@ static size_t take_line(struct codec *k, struct slice in)
 /* chunk-size [ chunk-ext ] CRLF; extensions are dropped (RFC 9112 7.1.1). */
 static int chunk_line_end(struct codec *k)
 {
-	struct slice s = {k->chunk_line, k->chunk_line_len - 2};
+	struct slice s = {k->arena.text, k->arena.text_len - 2};
 	char c;
 	size_t n = 0;
 	uint64_t size = 0;
@@ -386,7 +385,6 @@ static int chunk_line_end(struct codec *k)
 	if (n == 0 || n > 15 || (n < s.len && s.p[n] != ';') ||
 	    !http1_is_value((struct slice){s.p + n, s.len - n}))
 		return malformed(k, "a chunk size is malformed");
-	k->chunk_line_len = 0;
 	k->phase = size != 0 ? HTTP1_CHUNK_DATA : HTTP1_TRAILERS;
 	k->line = 0;
 	if (parse_all(k, (struct slice){s.p, n}) < 0)
@@ -396,22 +394,23 @@ static int chunk_line_end(struct codec *k)
 
 static size_t take_chunk_line(struct codec *k, struct slice in)
 {
-	size_t n = 0;
-	char c;
+	size_t room = HTTP1_CHUNK_LINE_MAX - k->arena.text_len;
+	const char *lf = memchr(in.p, '\n', in.len < room ? in.len : room);
+	size_t n = lf != NULL ? (size_t)(lf - in.p) + 1 : in.len < room ? in.len : room;
 
-	while (n < in.len && k->chunk_line_len < HTTP1_CHUNK_LINE_MAX) {
-		c = in.p[n++];
-		k->chunk_line[k->chunk_line_len++] = c;
-		if (c != '\n')
-			continue;
-		if (k->chunk_line_len < 2 || k->chunk_line[k->chunk_line_len - 2] != '\r')
+	if (store_append(&k->arena, in.p, n) < 0) {
+		k->error = -ENOMEM;
+		return 0;
+	}
+	if (lf == NULL && n == room) {
+		malformed(k, "a chunk extension is too long");
+	} else if (lf != NULL) {
+		if (k->arena.text_len < 2 || k->arena.text[k->arena.text_len - 2] != '\r')
 			malformed(k, "a line does not end in CRLF");
 		else
 			(void)!chunk_line_end(k);
-		return n;
+		store_text_drop(&k->arena);
 	}
-	if (k->chunk_line_len == HTTP1_CHUNK_LINE_MAX)
-		malformed(k, "a chunk extension is too long");
 	return n;
 }
 
@@ -445,7 +444,7 @@ size_t http1_take(struct codec *k, struct slice in)
 {
 	size_t used = 0;
 
-	while (used < in.len && k->error == 0) {
+	while (used < in.len && k->error == 0 && k->queue.count < HTTP1_EVENTS_AHEAD) {
 		struct slice rest = {in.p + used, in.len - used};
 
 		switch (k->phase) {

@@ -49,18 +49,20 @@ static void put_field(struct sink *to, struct slice name, struct slice value)
 
 /* -- what may be written -- */
 
-static bool are_writable(const struct field *fields, size_t n)
+static bool is_writable_field(struct field f)
 {
-	for (size_t i = 0; i < n; i++)
-		if (!http1_is_token(fields[i].name) || !http1_is_value(fields[i].value))
-			return false;
-	return true;
+	return http1_is_token(f.name) && http1_is_value(f.value);
 }
 
 static bool is_writable(const struct message *m)
 {
-	return are_writable(m->fields, m->field_count) && are_writable(m->added, m->added_count) &&
-	       http1_is_value(m->reason_phrase);
+	for (size_t i = 0; i < m->field_count; i++)
+		if (!is_writable_field(message_nth(m, i)))
+			return false;
+	for (size_t i = 0; i < m->added_count; i++)
+		if (!is_writable_field(m->added[i]))
+			return false;
+	return http1_is_value(m->reason_phrase);
 }
 
 static const char *reason_of(unsigned status)
@@ -164,17 +166,17 @@ static void put_fields(struct sink *to, const struct message *m)
 	bool host = !message_is_request(m);
 
 	for (size_t i = 0; !host && i < m->field_count; i++)
-		host = http1_field_of(m->fields[i].name) == HTTP1_F_HOST;
+		host = http1_field_of(message_nth(m, i).name) == HTTP1_F_HOST;
 	if (!host)
 		put_field(to, (struct slice){"Host", 4}, m->authority);
 	host = !message_is_request(m);
 	for (size_t i = 0; i < m->field_count; i++) {
-		const struct field *f = &m->fields[i];
+		struct field f = message_nth(m, i);
 
-		switch (http1_field_of(f->name)) {
+		switch (http1_field_of(f.name)) {
 		case HTTP1_F_HOST:
 			if (!host)
-				put_field(to, f->name, m->authority);
+				put_field(to, f.name, m->authority);
 			host = true;
 			break;
 		case HTTP1_F_CONTENT_LENGTH:
@@ -185,8 +187,8 @@ static void put_fields(struct sink *to, const struct message *m)
 		case HTTP1_F_OTHER:
 		case HTTP1_F_EXPECT:
 		case HTTP1_F_NOT_IN_TRAILERS:
-			if (!is_left_out(m, f->name))
-				put_field(to, f->name, f->value);
+			if (!is_left_out(m, f.name))
+				put_field(to, f.name, f.value);
 			break;
 		}
 	}
@@ -240,6 +242,7 @@ static void begin(struct codec *k, const struct plan *plan)
 {
 	k->answer = HTTP1_BEGUN;
 	k->out_framing = plan->framing;
+	k->chunk = 0;
 	k->out_left = plan->framing == HTTP1_LENGTH ? plan->m->content_length : 0;
 }
 
@@ -364,11 +367,47 @@ static int emit_response(struct codec *k, const struct message *m)
 
 /* -- content -- */
 
+static size_t hex_digits(size_t n)
+{
+	size_t digits = 1;
+
+	while (n >>= 4)
+		digits++;
+	return digits;
+}
+
+/* The chunk at the end of `out`, if none of it has left, becomes longer: a server that sends
+ * byte by byte to a client that does not read costs a byte for a byte. */
+static int grow_chunk(struct codec *k, struct slice data)
+{
+	size_t old = hex_digits(k->chunk), digits = hex_digits(k->chunk + data.len);
+	struct sink to = {NULL, 0};
+	char *end = buffer_reserve(&k->out, data.len + digits - old);
+	char *begin;
+
+	if (end == NULL)
+		return -ENOMEM;
+	begin = end - (old + 2 + k->chunk + 2);
+	if (digits != old)
+		memmove(begin + digits + 2, begin + old + 2, k->chunk);
+	to.p = begin;
+	put_number(&to, k->chunk + data.len, 16);
+	put_text(&to, "\r\n");
+	to.n += k->chunk;
+	put(&to, data);
+	put_text(&to, "\r\n");
+	buffer_grown(&k->out, data.len + digits - old);
+	k->chunk += data.len;
+	return 0;
+}
+
 static int write_chunk(struct codec *k, struct slice data)
 {
 	struct sink to = {NULL, 0};
 
-	to.p = buffer_reserve(&k->out, data.len + 24);
+	if (k->chunk != 0 && buffer_live(&k->out).len >= hex_digits(k->chunk) + 4 + k->chunk)
+		return grow_chunk(k, data);
+	to.p = buffer_reserve(&k->out, hex_digits(data.len) + 4 + data.len);
 	if (to.p == NULL)
 		return -ENOMEM;
 	put_number(&to, data.len, 16);
@@ -376,6 +415,7 @@ static int write_chunk(struct codec *k, struct slice data)
 	put(&to, data);
 	put_text(&to, "\r\n");
 	buffer_grown(&k->out, to.n);
+	k->chunk = data.len;
 	return 0;
 }
 
@@ -409,10 +449,12 @@ static int emit_body(struct codec *k, struct slice data)
 static void put_trailers(struct sink *to, const struct message *m)
 {
 	put_text(to, "0\r\n");
-	for (size_t i = 0; i < m->field_count; i++)
-		if (http1_field_of(m->fields[i].name) == HTTP1_F_OTHER &&
-		    !is_left_out(m, m->fields[i].name))
-			put_field(to, m->fields[i].name, m->fields[i].value);
+	for (size_t i = 0; i < m->field_count; i++) {
+		struct field f = message_nth(m, i);
+
+		if (http1_field_of(f.name) == HTTP1_F_OTHER && !is_left_out(m, f.name))
+			put_field(to, f.name, f.value);
+	}
 }
 
 static int emit_trailers(struct codec *k, const struct message *m)
@@ -467,6 +509,7 @@ int http1_emit(struct codec *k, const struct codec_event *ev)
 		return emit_end(k);
 	case CODEC_EV_RESET:
 	case CODEC_EV_LEFT:
+	case CODEC_EV_FAILED:
 		break;
 	}
 	return -EINVAL;

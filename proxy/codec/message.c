@@ -26,8 +26,11 @@ bool slice_is_nocase(struct slice s, const char *text)
 
 struct slice message_field(const struct message *m, const char *name)
 {
-	for (size_t i = 0; i < m->field_count; i++)
-		if (slice_is_nocase(m->fields[i].name, name))
-			return m->fields[i].value;
+	for (size_t i = 0; i < m->field_count; i++) {
+		struct field f = message_nth(m, i);
+
+		if (slice_is_nocase(f.name, name))
+			return f.value;
+	}
 	return (struct slice){NULL, 0};
 }

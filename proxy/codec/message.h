@@ -21,6 +21,13 @@ struct field {
 	struct slice value; /* without white space around it */
 };
 
+/* A field of a head that was read, as places in its text: half as big as a struct field, since
+ * one that takes four bytes on the wire is kept with all that belong to it. */
+struct field_span {
+	uint32_t name, name_len;
+	uint32_t value, value_len;
+};
+
 enum message_version {
 	MESSAGE_HTTP10 = 10,
 	MESSAGE_HTTP11 = 11,
@@ -56,7 +63,9 @@ struct message {
 	 * what it names, Keep-Alive, Proxy-Connection, TE, Transfer-Encoding, Upgrade) and
 	 * Content-Length are the codec's business: taken out by the parser, written by emit().
 	 * Host stays in place. */
-	const struct field *fields;
+	const struct field *fields; /* or NULL: `spans` of `text`; read both by message_nth() */
+	const struct field_span *spans;
+	const char *text;
 	size_t field_count;
 	/* What a hop changes, for emit() alone: end-to-end fields and trailers of these names (lower
 	 * case, ended by NULL; _ counts as -) are left out, those of `added` follow the others. */
@@ -74,6 +83,17 @@ static inline bool message_is_request(const struct message *m)
 static inline bool message_is_interim(const struct message *m)
 {
 	return m->status >= 100 && m->status < 200 && m->status != 101;
+}
+
+/* The i-th of m->field_count fields. */
+static inline struct field message_nth(const struct message *m, size_t i)
+{
+	const struct field_span *s;
+
+	if (m->fields != NULL)
+		return m->fields[i];
+	s = &m->spans[i];
+	return (struct field){{m->text + s->name, s->name_len}, {m->text + s->value, s->value_len}};
 }
 
 /* The value of the first field of that name (case ignored), or a slice with p == NULL. */

@@ -92,6 +92,7 @@ static int opaque_emit(struct codec *k, const struct codec_event *ev)
 	case CODEC_EV_TRAILERS:
 	case CODEC_EV_RESET:
 	case CODEC_EV_LEFT:
+	case CODEC_EV_FAILED:
 		break;
 	}
 	return -EINVAL;

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Memory of a codec: see store.h. Nothing is allocated per message once it has grown. */
+/* Memory of a codec: see store.h. It grows by half, so that little of it is room. */
 #include "store.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define BLOCK_FIRST 2048
-#define BUFFER_FIRST 1024
+#define BLOCK_MIN 512
+#define BUFFER_MIN 256
+#define BUFFER_BIG 65536 /* what a peer that does not read may have waiting for it */
 
 struct arena_block {
 	struct arena_block *older;
@@ -17,14 +18,9 @@ struct arena_block {
 
 static struct arena_block *block_add(struct store *a, size_t n)
 {
-	size_t size = a->newest != NULL ? a->newest->size * 2 : BLOCK_FIRST;
-	struct arena_block *b;
+	size_t size = n > BLOCK_MIN ? n : BLOCK_MIN;
+	struct arena_block *b = malloc(sizeof *b + size);
 
-	if (size > STORE_KEEP)
-		size = STORE_KEEP;
-	if (size < n)
-		size = n;
-	b = malloc(sizeof *b + size);
 	if (b == NULL)
 		return NULL;
 	b->older = a->newest;
@@ -53,20 +49,32 @@ void *store_take(struct store *a, size_t n)
 	return b->bytes;
 }
 
+/* To a new block; the one before it goes if it held nothing else. */
+static void text_move(struct store *a, struct arena_block *to)
+{
+	struct arena_block *from = to->older;
+
+	if (a->text == NULL)
+		return;
+	from->used -= a->text_len;
+	memcpy(to->bytes, a->text, a->text_len);
+	to->used = a->text_len;
+	a->text = to->bytes;
+	if (from->used != 0)
+		return;
+	to->older = from->older;
+	free(from);
+}
+
 int store_append(struct store *a, const char *p, size_t n)
 {
 	struct arena_block *b = a->newest;
 
 	if (b == NULL || n > b->size - b->used) {
-		b = block_add(a, (a->text_len + n) * 2);
+		b = block_add(a, a->text_len + n + (a->text_len + n) / 2);
 		if (b == NULL)
 			return -ENOMEM;
-		if (a->text != NULL) {
-			b->older->used -= a->text_len;
-			memcpy(b->bytes, a->text, a->text_len);
-			b->used = a->text_len;
-			a->text = b->bytes;
-		}
+		text_move(a, b);
 	}
 	if (a->text == NULL)
 		a->text = b->bytes + b->used;
@@ -128,7 +136,7 @@ void store_free(struct store *a)
 char *buffer_reserve(struct buffer *b, size_t n)
 {
 	size_t live = b->len - b->off;
-	size_t room = b->room != 0 ? b->room : BUFFER_FIRST;
+	size_t room = live + n + (live + n) / 2;
 	char *p;
 
 	if (n <= b->room - b->len)
@@ -136,8 +144,10 @@ char *buffer_reserve(struct buffer *b, size_t n)
 	if (n <= b->room - live) {
 		memmove(b->p, b->p + b->off, live);
 	} else {
-		while (room - live < n)
-			room *= 2;
+		if (room < BUFFER_MIN)
+			room = BUFFER_MIN;
+		if (live + n <= BUFFER_BIG && room > BUFFER_BIG)
+			room = BUFFER_BIG;
 		p = malloc(room);
 		if (p == NULL)
 			return NULL;

@@ -88,7 +88,7 @@ static void essence(struct trace *t, const struct codec_event *ev)
 	copy.head = &m;
 	trace_event(t, &copy);
 	for (size_t i = 0; i < ev->head->field_count; i++) {
-		const struct field *f = &ev->head->fields[i];
+		const struct field nth = message_nth(ev->head, i), *f = &nth;
 
 		if (slice_is_nocase(f->name, "host"))
 			continue; /* the authority says it */
@@ -116,6 +116,10 @@ static void pass_on(struct run *in, struct run *way, struct trace *said)
 	while (CODEC.next(in->k, &ev)) {
 		bool last = ev.type == CODEC_EV_END;
 
+		if (ev.type == CODEC_EV_FAILED) {
+			run_note(in, ev.error);
+			continue;
+		}
 		essence(said, &ev);
 		if (ev.type == CODEC_EV_LEFT)
 			continue;
@@ -156,6 +160,7 @@ static void check_passing_on(uint8_t options, const char *p, size_t n)
 	if (way.out.len != 0 && CODEC.rest(in.k).len == 0) {
 		must(CODEC.feed(next.k, (struct slice){way.out.p, way.out.len}));
 		while (CODEC.next(next.k, &ev)) {
+			must(ev.type == CODEC_EV_FAILED ? ev.error : 0);
 			stream = ev.stream;
 			essence(&heard, &ev);
 		}

@@ -63,6 +63,10 @@ static inline void run_drain(struct run *r)
 	while (r->ops->next(r->k, &ev)) {
 		uint32_t stream = ev.stream;
 
+		if (ev.type == CODEC_EV_FAILED) {
+			run_note(r, ev.error);
+			continue;
+		}
 		trace_event(&r->events, &ev);
 		if (ev.type == CODEC_EV_HEAD && r->last_later)
 			r->ops->last(r->k);

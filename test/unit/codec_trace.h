@@ -69,10 +69,12 @@ static inline void trace_head(struct trace *t, const struct message *m)
 	trace_text(t, " version=%d length=%lld%s\n", (int)m->version, (long long)m->content_length,
 		   m->length_given ? " given" : "");
 	for (size_t i = 0; i < m->field_count; i++) {
+		struct field f = message_nth(m, i);
+
 		trace_text(t, "  ");
-		trace_bytes(t, m->fields[i].name.p, m->fields[i].name.len);
+		trace_bytes(t, f.name.p, f.name.len);
 		trace_text(t, ": ");
-		trace_bytes(t, m->fields[i].value.p, m->fields[i].value.len);
+		trace_bytes(t, f.value.p, f.value.len);
 		trace_text(t, "\n");
 	}
 }
@@ -83,6 +85,7 @@ static inline void trace_event(struct trace *t, const struct codec_event *ev)
 		[CODEC_EV_HEAD] = "HEAD",	  [CODEC_EV_BODY] = "BODY",
 		[CODEC_EV_TRAILERS] = "TRAILERS", [CODEC_EV_END] = "END",
 		[CODEC_EV_RESET] = "RESET",	  [CODEC_EV_LEFT] = "LEFT",
+		[CODEC_EV_FAILED] = "FAILED",
 	};
 
 	if (ev->type == CODEC_EV_BODY && t->in_body) {

@@ -1621,6 +1621,92 @@ static void who_reads_nothing_costs_64_kib_in_each_direction(void **state)
 	box_close();
 }
 
+/* mallinfo2() would count what malloc itself keeps of the connection before. */
+static size_t heap_now(void)
+{
+	return (size_t)failmalloc_live();
+}
+
+/* Of a client whose bytes nobody takes: requests sent ahead, an upload, many small chunks. */
+static void what_nobody_takes_costs_64_kib(void **state)
+{
+	static const struct {
+		const char *ask, *again;
+	} rows[] = {
+		{GET("/ok"), GET("/ok")},
+		{"POST /ok HTTP/1.1\r\nHost: h\r\nContent-Length: 100000000\r\n\r\n", "x"},
+		{"POST /ok HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n",
+		 "1\r\nx\r\n"},
+		{UPGRADE, "x"},
+	};
+	static char block[65536];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+		size_t again = strlen(rows[i].again), before, after;
+		size_t whole = sizeof block / again * again, at = 0;
+		int small = 4096;
+
+		for (; at < whole; at += again)
+			memcpy(block + at, rows[i].again, again);
+		at = 0;
+		box_open(true);
+		setsockopt(listener, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
+		connect_client();
+		say(client, rows[i].ask);
+		accept_upstream();
+		turn(2);
+		before = heap_now();
+		for (int stuck = 0; stuck < 5;) {
+			ssize_t n = send(client, block + at, whole - at, MSG_NOSIGNAL);
+
+			at = n > 0 ? (at + (size_t)n) % whole : at;
+			stuck = n < 0 ? stuck + 1 : 0;
+			turn(2);
+		}
+		after = heap_now();
+		print_message("row %zu: %zu bytes\n", i, after - before);
+		assert_true(after <= before + BACKLOG_HIGH + 1024);
+		box_close();
+	}
+}
+
+/* Beside its structs, which are printed; of two connections the first one warms the slab. */
+static void an_idle_connection_keeps_its_structs_only(void **state)
+{
+	struct codec *k;
+	size_t codec, fixed, before, idle = 0;
+
+	(void)state;
+	box_open(true);
+	before = heap_now();
+	k = codec_http1.open(CODEC_SERVER, &codec_limits_default);
+	codec = heap_now() - before;
+	codec_http1.close(k);
+	fixed = sizeof(struct conn) + sizeof(struct upstream) + 2 * codec;
+	for (int i = 0; i < 2; i++) {
+		before = heap_now();
+		connect_client();
+		say(client, GET("/ok"));
+		accept_upstream();
+		say(server, OK2);
+		assert_starts(heard(client), "HTTP/1.1 200 OK\r\n");
+		turn(2);
+		idle = heap_now() - before;
+		close(client);
+		close(server);
+		client = server = -1;
+		for (int tries = 0; tries < 200 && !list_empty(&seats[0].conns); tries++)
+			turn(2);
+	}
+	print_message("conn %zu, upstream %zu, codec %zu twice, exchange %zu (while one runs); "
+		      "idle after a request: %td bytes beside them\n",
+		      sizeof(struct conn), sizeof(struct upstream), codec, sizeof(struct exchange),
+		      (ptrdiff_t)(idle - fixed));
+	assert_true(idle <= fixed + 512);
+	box_close();
+}
+
 static void a_server_that_accepts_and_resets_at_once_is_heard(void **state)
 {
 	(void)state;
@@ -1853,6 +1939,8 @@ int main(void)
 		cmocka_unit_test(a_reset_behind_a_fin_comes_behind_it),
 		cmocka_unit_test(who_reads_nothing_is_told_of_a_reset),
 		cmocka_unit_test(who_reads_nothing_costs_64_kib_in_each_direction),
+		cmocka_unit_test(what_nobody_takes_costs_64_kib),
+		cmocka_unit_test(an_idle_connection_keeps_its_structs_only),
 		cmocka_unit_test(a_server_that_accepts_and_resets_at_once_is_heard),
 		cmocka_unit_test(who_resets_before_the_server_is_reached_is_heard_by_it),
 		cmocka_unit_test(a_delay_lands_in_the_clock_of_its_place),

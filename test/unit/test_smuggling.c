@@ -92,6 +92,10 @@ static void server_said(struct pair *p)
 	struct codec_event ev;
 
 	while (p->up != NULL && p->live && codec_http1.next(p->up, &ev)) {
+		if (ev.type == CODEC_EV_FAILED) {
+			upstream_bad(p);
+			return;
+		}
 		ev.stream = p->stream;
 		if (codec_http1.emit(p->down, &ev) < 0) {
 			upstream_bad(p);
@@ -197,7 +201,9 @@ static void client_event(struct pair *p, const struct codec_event *ev)
 {
 	bool now = ev->type == CODEC_EV_END;
 
-	if (ev->type == CODEC_EV_LEFT)
+	if (ev->type == CODEC_EV_FAILED)
+		note(p, ev->error);
+	if (ev->type == CODEC_EV_LEFT || ev->type == CODEC_EV_FAILED)
 		return;
 	if (ev->type == CODEC_EV_HEAD) {
 		client_head(p, ev);
