@@ -593,6 +593,23 @@ static int absolute_form(struct codec *k, struct message *m)
 	return 0;
 }
 
+/* The target of a CONNECT: host and a port that can be dialled (RFC 9110 9.3.6). */
+static bool is_destination(struct slice s)
+{
+	size_t at = s.len;
+	unsigned port = 0;
+
+	if (!is_authority(s) || s.p[0] == ':')
+		return false;
+	while (at > 0 && is_digit(s.p[at - 1]))
+		at--;
+	if (at == 0 || s.p[at - 1] != ':')
+		return false;
+	for (; at < s.len; at++)
+		port = port * 10 + (unsigned)(s.p[at] - '0');
+	return port > 0 && port <= 65535;
+}
+
 static int read_target(struct codec *k, struct message *m, const struct facts *f)
 {
 	if (f->hosts > 1 || (f->hosts == 0 && m->version == MESSAGE_HTTP11))
@@ -604,9 +621,7 @@ static int read_target(struct codec *k, struct message *m, const struct facts *f
 	if (k->asks == HTTP1_ASKED_CONNECT) {
 		m->path = (struct slice){"", 0};
 		m->authority = m->target;
-		if (!is_authority(m->target) || m->target.p[0] == ':' ||
-		    !is_digit(m->target.p[m->target.len - 1]) ||
-		    find(m->target, 0, ':') == m->target.len)
+		if (!is_destination(m->target))
 			return http1_refuse(k, CODEC_MALFORMED, 400,
 					    "the request target is malformed");
 		return 0;
