@@ -313,6 +313,7 @@ struct facts {
 	bool close, keep_alive;
 	bool expects;
 	bool upgrade; /* named by Connection */
+	bool trailers; /* named by TE */
 	struct slice nominated[HTTP1_NOMINATED_MAX];
 	size_t nominated_count;
 };
@@ -361,6 +362,16 @@ static void read_expect(struct facts *f, struct slice value)
 
 	while (element(&value, &el))
 		f->expects = f->expects || slice_is_nocase(el, "100-continue");
+}
+
+/* Codings are this hop's own, and none but chunked is done here. Trailers are passed on, so a
+ * server may be told that they are read (RFC 9110 10.1.4). */
+static void read_te(struct facts *f, struct field field)
+{
+	static const struct slice trailers = {"trailers", 8};
+
+	if (slice_is_nocase(field.name, "te"))
+		f->trailers = f->trailers || http1_is_listed(field.value, trailers);
 }
 
 static int read_connection(struct codec *k, struct facts *f, struct slice value)
@@ -428,6 +439,8 @@ static int read_fields(struct codec *k, const struct message *m, struct facts *f
 			err = read_connection(k, f, value);
 			break;
 		case HTTP1_F_HOP:
+			read_te(f, field);
+			break;
 		case HTTP1_F_OTHER:
 		case HTTP1_F_NOT_IN_TRAILERS:
 			break;
@@ -675,6 +688,7 @@ static int request_head(struct codec *k, struct message *m, const struct facts *
 			return http1_refuse(k, CODEC_MALFORMED, 400, "CONNECT has no content");
 		k->last = true;
 	}
+	m->trailers = f->trailers && m->version == MESSAGE_HTTP11;
 	k->expects = f->expects && k->framing != HTTP1_NO_BODY && m->version == MESSAGE_HTTP11;
 	/* A server may pass over an Upgrade (RFC 9110 7.8); so do we, where it would come with
 	 * content or in HTTP/1.0. */

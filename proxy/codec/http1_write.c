@@ -196,6 +196,27 @@ static void put_fields(struct sink *to, const struct message *m)
 		put_field(to, m->added[i].name, m->added[i].value);
 }
 
+static void put_connection(struct sink *to, const struct plan *plan)
+{
+	const char *const options[] = {
+		plan->m->trailers ? "TE" : NULL,
+		plan->upgrade ? "Upgrade" : NULL,
+		plan->close ? "close" : NULL,
+		plan->keep_alive ? "keep-alive" : NULL,
+	};
+	const char *before = "Connection: ";
+
+	for (size_t i = 0; i < sizeof options / sizeof options[0]; i++) {
+		if (options[i] == NULL)
+			continue;
+		put_text(to, before);
+		put_text(to, options[i]);
+		before = ", ";
+	}
+	if (*before == ',')
+		put_text(to, "\r\n");
+}
+
 static void put_head(struct sink *to, const struct plan *plan)
 {
 	const struct message *m = plan->m;
@@ -214,13 +235,9 @@ static void put_head(struct sink *to, const struct plan *plan)
 		put_text(to, "Transfer-Encoding: chunked\r\n");
 	if (plan->upgrade)
 		put_field(to, (struct slice){"Upgrade", 7}, m->upgrade);
-	if (plan->close)
-		put_text(to, plan->upgrade ? "Connection: Upgrade, close\r\n"
-					   : "Connection: close\r\n");
-	else if (plan->upgrade)
-		put_text(to, "Connection: Upgrade\r\n");
-	else if (plan->keep_alive)
-		put_text(to, "Connection: keep-alive\r\n");
+	if (m->trailers)
+		put_text(to, "TE: trailers\r\n");
+	put_connection(to, plan);
 	put_text(to, "\r\n");
 }
 

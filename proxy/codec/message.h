@@ -51,6 +51,7 @@ struct message {
 	 * Request: offered. 101: the one chosen. 426: wanted. emit() writes it as Upgrade. */
 	struct slice upgrade;
 
+	bool trailers; /* request: who sent it reads trailers; emit() writes it as TE */
 	enum message_version version;
 	/* What the head says of its content: bytes, 0 for none, or MESSAGE_LENGTH_UNKNOWN
 	 * (chunked, or a response delimited by the end of the connection). */

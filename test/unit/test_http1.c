@@ -1267,8 +1267,8 @@ static void a_request_that_is_passed_on_reads_the_same_behind_us(void **state)
 		{"GET / HTTP/1.0\r\nX: 1\r\n\r\n", "GET / HTTP/1.1\r\nHost: \r\nX: 1\r\n\r\n"},
 		{"POST / HTTP/1.1\r\nHost: h\r\nTE: trailers\r\nTransfer-Encoding: ChunkeD\r\n\r\n"
 		 "3;x\r\nabc\r\n0\r\nX: y\r\n\r\n",
-		 "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
-		 "3\r\nabc\r\n0\r\nX: y\r\n\r\n"},
+		 "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nTE: trailers\r\n"
+		 "Connection: TE\r\n\r\n3\r\nabc\r\n0\r\nX: y\r\n\r\n"},
 		{"PUT /%2e%2E/#x HTTP/1.1\r\nHost: h\r\n\r\n", NULL},
 		{"PUT /..%2f//\\ HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nok",
 		 "PUT /..%2f//\\ HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nok"},
