@@ -75,6 +75,18 @@ static enum reason reason_of_connect(int err)
 	}
 }
 
+/* A connection that had served requests ends without a word on this one: most times its server
+ * had given it up when the request was on its way. The client's own connection has served them
+ * too. Without us it would meet that end, knows that it may come, and knows whether it may ask
+ * again; an answer of ours would be taken for the server's. */
+static bool is_stale_end(const struct upstream *u, enum reason why)
+{
+	const struct exchange *x = u->exchange;
+
+	return x->reused && !u->heard &&
+	       (why == REASON_UPSTREAM_CLOSED || why == REASON_UPSTREAM_RESET);
+}
+
 /* Ends what it served; nobody is left waiting. Between two requests that is nothing: the
  * answer before may still be on its way to the client, and the next request dials anew. */
 static void upstream_fail(struct upstream *u, enum reason why)
@@ -84,7 +96,9 @@ static void upstream_fail(struct upstream *u, enum reason why)
 
 	if (x != NULL && !x->opaque && why == REASON_RESET_BY_DESTINATION)
 		why = REASON_UPSTREAM_RESET;
-	if (x != NULL)
+	if (x != NULL && is_stale_end(u, why))
+		conn_close(c, why, why == REASON_UPSTREAM_RESET);
+	else if (x != NULL)
 		exchange_end(x, why);
 	else if (u->ops == &codec_opaque)
 		conn_close(c, why, true);
@@ -280,6 +294,7 @@ bool upstream_acquire(struct exchange *x)
 	if (u == NULL)
 		return upstream_new(x);
 	u->exchange = x;
+	u->heard = false;
 	x->upstream = u;
 	x->reused = true;
 	return true;
@@ -388,6 +403,7 @@ static void upstream_read(struct upstream *u)
 		ssize_t n = io_recv(&u->io, buffer, BACKLOG_HIGH - conn_backlog(c));
 
 		u->fin = n == 0;
+		u->heard = u->heard || n > 0;
 		if (n > 0)
 			upstream_step(u, u->ops->feed(u->codec, (struct slice){buffer, (size_t)n}));
 		else if (n == 0)

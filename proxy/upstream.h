@@ -31,6 +31,7 @@ struct upstream {
 	int64_t dial; /* number, or -1 */
 	bool fin;
 	bool shut;
+	bool heard; /* something of the answer to `exchange` */
 	struct deadline connect_limit;
 	struct later later;
 };

@@ -64,6 +64,38 @@ for row in length-fin length-rst chunks-fin chunks-rst close-rst; do
 done
 same "content that ends with its connection is whole" "close-fin 200 whole fin" "$(ask close-fin)"
 
+# A server that gives a kept connection up when its next request is on its way.
+kept='import re, socket, sys
+s = socket.create_connection((sys.argv[1], 8091))
+def answer():
+    data = b""
+    while True:
+        got = s.recv(4096)
+        if not got:
+            return "fin"
+        data += got
+        head, _, body = data.partition(b"\r\n\r\n")
+        length = re.search(rb"Content-Length: (\d+)\r", head + b"\r")
+        if length and len(body) == int(length[1]):
+            return head[9:12].decode()
+for target in sys.argv[2:]:
+    s.sendall(b"GET /public/%s HTTP/1.1\r\nHost: a\r\n\r\n" % target.encode())
+    try:
+        print(answer(), end=" ")
+    except ConnectionResetError:
+        print("rst", end=" ")'
+for last in vanish/fin reset/rst; do
+	for way in "api 127.0.0.1 direct" "frontend 10.78.0.12 proxied"; do
+		read -r from to how <<<"$way"
+		same "a kept connection that its server gives up ends so for its client ($how, ${last#*/})" \
+			"200 200 ${last#*/} " "$(in_ns "$from" timeout 10 python3 -c "$kept" "$to" a b "${last%/*}")"
+	done
+	recorded "... its record has no status, and says UC" \
+		".path == \"/public/${last%/*}\" and .status == null and .response_flags == \"UC\" and .reused == true"
+	same "... on a new connection the same is 502" "502 " \
+		"$(in_ns frontend timeout 10 python3 -c "$kept" 10.78.0.12 "${last%/*}")"
+done
+
 same "a destination that takes no connection is 504" 504 "$(curl_from frontend http://10.78.0.12:8090/full)"
 recorded "... its record says connect_timeout, UF,URX" \
 	'.path == "/full" and .status == 504 and .reason == "connect_timeout" and .response_flags == "UF,URX"'

@@ -9,6 +9,7 @@
   /public/big?N         N bytes, streamed
   /public/cut           half of what Content-Length says, then closes
   /public/reset         resets instead of answering
+  /public/vanish        closes instead of answering
   /public/slow          answers after half a second
   /public/close         Connection: close
   /public/interim       a 103 before its 200
@@ -68,6 +69,8 @@ class Handler(socketserver.StreamRequestHandler):
         elif path == "/public/reset":
             self.request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.request.close()
+            return False
+        elif path == "/public/vanish":
             return False
         elif path == "/public/interim":
             self.say("HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n"

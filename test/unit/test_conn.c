@@ -336,6 +336,15 @@ static void accept_upstream(void)
 	assert_true(server >= 0);
 }
 
+static void reset(int *fd)
+{
+	struct linger now = {.l_onoff = 1};
+
+	setsockopt(*fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+	close(*fd);
+	*fd = -1;
+}
+
 /* What has arrived at fd, as a string; "" when nothing has, "FIN", "RST". */
 static const char *heard(int fd)
 {
@@ -572,6 +581,48 @@ static void whom_policy_denies_as_a_connection_is_reset(void **state)
 	assert_true(newest(RECORD_CONNECTION)->denied);
 	assert_int_equal(newest(RECORD_CONNECTION)->attempts, 0);
 	box_close();
+}
+
+/* { what the server says of the second request of a connection, whether it resets then, what the
+ *   client hears } */
+static void a_kept_connection_that_goes_stale_ends_as_without_us(void **state)
+{
+	static const struct {
+		const char *says;
+		bool resets;
+		const char *heard;
+		unsigned status;
+	} rows[] = {
+		{"", false, "FIN", 0},
+		{"", true, "RST", 0},
+		{"HTTP/1.1 2", false, "HTTP/1.1 502 ", 502},
+		{"HTTP/1.1 2", true, "HTTP/1.1 502 ", 502},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+		box_open(true);
+		connect_client();
+		say(client, GET("/ok"));
+		accept_upstream();
+		heard(server);
+		say(server, OK2);
+		assert_starts(heard(client), "HTTP/1.1 200 OK\r\n");
+		say(client, GET("/ok"));
+		assert_starts(heard(server), "GET /ok ");
+		say(server, rows[i].says);
+		if (rows[i].resets)
+			reset(&server);
+		else
+			close(server);
+		server = -1;
+		assert_starts(heard(client), rows[i].heard);
+		assert_int_equal(newest(RECORD_REQUEST)->status, rows[i].status);
+		assert_true(newest(RECORD_REQUEST)->reused);
+		assert_int_equal(newest(RECORD_REQUEST)->reason,
+				 rows[i].resets ? REASON_UPSTREAM_RESET : REASON_UPSTREAM_CLOSED);
+		box_close();
+	}
 }
 
 static void a_pipelined_request_finds_a_new_upstream_when_the_old_one_closed(void **state)
@@ -1474,15 +1525,6 @@ static void the_destination_is_whom_connect_knew(void **state)
 	claimed.peer = ADDRESS_NOT_LOCAL;
 }
 
-static void reset(int *fd)
-{
-	struct linger now = {.l_onoff = 1};
-
-	setsockopt(*fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
-	close(*fd);
-	*fd = -1;
-}
-
 static void quietly(int fd, const char *text)
 {
 	assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), (ssize_t)strlen(text));
@@ -1914,6 +1956,7 @@ int main(void)
 		cmocka_unit_test(a_head_that_never_ends_is_408),
 		cmocka_unit_test(whoever_has_no_destination_is_reset),
 		cmocka_unit_test(whom_policy_denies_as_a_connection_is_reset),
+		cmocka_unit_test(a_kept_connection_that_goes_stale_ends_as_without_us),
 		cmocka_unit_test(a_pipelined_request_finds_a_new_upstream_when_the_old_one_closed),
 		cmocka_unit_test(an_upstream_that_does_not_read_holds_back_the_client),
 		cmocka_unit_test(a_client_that_half_closed_and_then_reset_is_noticed),
