@@ -526,7 +526,9 @@ static void refuse(struct seat *seat, enum listener_kind kind, int fd, int err)
 	listener_refuse(seat, kind, fd);
 }
 
-void conn_accept(struct worker *w, struct seat *seat, enum listener_kind kind, int fd)
+/* `refused`: NONE, or why it is not to be served. */
+static void conn_begin(struct worker *w, struct seat *seat, enum listener_kind kind, int fd,
+		       enum reason refused)
 {
 	struct conn *c = calloc(1, sizeof *c);
 	enum reason why;
@@ -560,7 +562,7 @@ void conn_accept(struct worker *w, struct seat *seat, enum listener_kind kind, i
 	if (err < 0)
 		goto fail;
 	conn_identify(c);
-	why = is_last_descriptor(fd) ? REASON_NO_DESCRIPTORS : conn_judge(c);
+	why = refused != REASON_NONE ? refused : conn_judge(c);
 	if (why != REASON_NONE)
 		goto fail;
 	conn_enter(c, CONN_OPEN);
@@ -575,4 +577,17 @@ void conn_accept(struct worker *w, struct seat *seat, enum listener_kind kind, i
 	return;
 fail:
 	conn_close(c, why, true);
+}
+
+void conn_accept(struct worker *w, struct seat *seat, enum listener_kind kind, int fd)
+{
+	bool full = node_conns(w->node) >= w->node->conns_max || is_last_descriptor(fd);
+
+	conn_begin(w, seat, kind, fd, full ? REASON_NO_DESCRIPTORS : REASON_NONE);
+}
+
+void conn_refuse(struct worker *w, struct seat *seat, enum listener_kind kind, int fd,
+		 enum reason why)
+{
+	conn_begin(w, seat, kind, fd, why);
 }

@@ -75,8 +75,11 @@ struct conn {
 	unsigned pipelined; /* requests begun since the last read */
 };
 
-/* Takes over an accepted socket. */
+/* Takes over an accepted socket. With node->conns_max others open it is refused. */
 void conn_accept(struct worker *w, struct seat *seat, enum listener_kind kind, int fd);
+/* Resets it, with a record that says who was refused and why. */
+void conn_refuse(struct worker *w, struct seat *seat, enum listener_kind kind, int fd,
+		 enum reason why);
 
 /* The daemon stops: an idle connection ends, others with their answer; an opaque one goes on. */
 void conn_drain(struct conn *c);

@@ -103,7 +103,7 @@ static void refuse_one(struct seat *seat, struct listener *l)
 	close(w->reserve);
 	fd = accept4(l->io.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	if (fd >= 0)
-		listener_refuse(seat, l->kind, fd);
+		conn_refuse(w, seat, l->kind, fd, REASON_NO_DESCRIPTORS);
 	w->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 

@@ -277,16 +277,9 @@ static void count_request(struct metrics *m, const struct record *r)
 		s->request.bucket[b]++;
 }
 
-/* Refused before a RECORD_OPENED was written: it counts as failed and never as closed. */
-static bool never_opened(const struct record *r)
-{
-	return r->errno_value != 0 || r->reason == REASON_POLICY_L4 ||
-	       r->reason == REASON_ORIGDST_UNKNOWN;
-}
-
 static bool has_failed(const struct record *r)
 {
-	return r->denied || never_opened(r) || r->reason == REASON_CONNECT_REFUSED ||
+	return r->denied || r->unopened || r->reason == REASON_CONNECT_REFUSED ||
 	       r->reason == REASON_CONNECT_TIMEOUT || r->reason == REASON_CONNECT_FAILED;
 }
 
@@ -301,7 +294,7 @@ static void count_connection(struct metrics *m, const struct record *r)
 		return;
 	}
 	s->tcp.failed += has_failed(r);
-	s->tcp.closed += !never_opened(r);
+	s->tcp.closed += !r->unopened;
 	/* Istio's names are the destination's: it sends what the source receives */
 	s->tcp.sent += r->bytes_recv;
 	s->tcp.received += r->bytes_sent;

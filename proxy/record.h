@@ -83,6 +83,7 @@ struct record {
 	struct slice cgroup; /* its path below the root of cgroup2 */
 	uint64_t cgroup_id; /* what the path is found by, later: see access_log.c; 0: not known */
 	int errno_value; /* kernel denials; 0: none */
+	bool unopened; /* a connection that has no RECORD_OPENED: refused before that */
 	uint32_t suppressed; /* kernel denials */
 
 	uint64_t t[CLOCK_COUNT]; /* ns; t_proxy and t_total are their sums */

@@ -162,6 +162,7 @@ void record_connection(struct conn *c)
 	r.bytes_sent = c->bytes_in;
 	r.bytes_recv = c->bytes_out;
 	r.denied = c->denied || is_denial(c->why);
+	r.unopened = c->codec == NULL;
 	r.policy = slice_of(c->policy_name);
 	r.rule = slice_of(c->rule_name);
 	r.reason = c->why;
@@ -203,6 +204,7 @@ void record_denial(struct access_log_writer *w, const struct event *e, const str
 		.comm = {e->comm, strnlen(e->comm, sizeof e->comm)},
 		.cgroup_id = e->cgroup,
 		.errno_value = (int)e->errno_value,
+		.unopened = true,
 		.suppressed = e->suppressed,
 	};
 

@@ -4,8 +4,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "proxy/exchange.h"
@@ -14,6 +16,7 @@
 
 #define LINGER_MS 2000
 #define BODY_LOOK_MS 5000
+#define DESCRIPTORS_OF_OTHERS 1000 /* but no more than half of all */
 
 struct view *view_new(struct policy *policy, struct directory *directory,
 		      const struct options *options)
@@ -177,10 +180,25 @@ static int worker_init(struct worker *w, struct view *view, struct access_log *l
 	return err;
 }
 
+/* Each is two descriptors; the rest of the daemon has its own, listeners and sockets for dialling
+ * in every workload above all. */
+static unsigned conns_max(void)
+{
+	struct rlimit limit;
+	rlim_t all, others;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return UINT_MAX;
+	all = limit.rlim_cur < UINT_MAX ? limit.rlim_cur : UINT_MAX;
+	others = all / 2 < DESCRIPTORS_OF_OTHERS ? all / 2 : DESCRIPTORS_OF_OTHERS;
+	return (unsigned)((all - others) / 2);
+}
+
 int workers_start(struct node *node, struct view *view, struct access_log *log)
 {
 	int err = 0;
 
+	node->conns_max = conns_max();
 	node->workers = calloc(node->worker_count, sizeof *node->workers);
 	if (node->workers == NULL)
 		return -ENOMEM;

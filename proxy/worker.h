@@ -56,6 +56,7 @@ struct work {
 struct node {
 	struct worker *workers;
 	unsigned worker_count;
+	unsigned conns_max; /* downstream connections of all workers together */
 	struct slot *slots; /* kernel's, mapped */
 	uint32_t slot_count;
 	struct workload *workloads; /* kernel's, mapped, by index */

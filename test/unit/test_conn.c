@@ -247,7 +247,7 @@ static void box_open(bool http)
 	kept_count = 0;
 	claim_fails = dial_fails = asks_wait = false;
 	dials_out = slots_out = claims = 0;
-	node = (struct node){.workers = &worker, .worker_count = 1};
+	node = (struct node){.workers = &worker, .worker_count = 1, .conns_max = 8};
 	worker.node = &node;
 	worker.exchanges.size = sizeof(struct exchange);
 	assert_int_equal(uv_loop_init(&worker.uv), 0);
@@ -365,6 +365,15 @@ static void assert_starts(const char *text, const char *start)
 {
 	if (strncmp(text, start, strlen(start)) != 0)
 		fail_msg("expected it to start with %s, got %s", start, text);
+}
+
+static void reset(int *fd)
+{
+	struct linger now = {.l_onoff = 1};
+
+	setsockopt(*fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+	close(*fd);
+	*fd = -1;
 }
 
 static const struct record *newest_or_null(enum record_type type)
@@ -1218,6 +1227,34 @@ static void near_the_end_of_the_descriptors_all_are_refused_at_once(void **state
 	they_leave(waiting);
 }
 
+static void one_connection_too_many_is_refused_and_recorded(void **state)
+{
+	int first;
+
+	(void)state;
+	box_open(false);
+	node.conns_max = 1;
+	connect_client();
+	accept_upstream();
+	first = client;
+	connect_client();
+	assert_string_equal(heard(client), "RST");
+	assert_int_equal(newest(RECORD_CONNECTION)->reason, REASON_NO_DESCRIPTORS);
+	assert_true(newest(RECORD_CONNECTION)->unopened);
+	say(first, "on it goes");
+	assert_string_equal(heard(server), "on it goes");
+	close(client);
+	close(server);
+	reset(&first);
+	turn(2);
+	server = -1;
+	connect_client(); /* there is room again */
+	accept_upstream();
+	say(client, "hi");
+	assert_string_equal(heard(server), "hi");
+	box_close();
+}
+
 static void whoever_has_no_destination_is_reset(void **state)
 {
 	(void)state;
@@ -1954,6 +1991,7 @@ int main(void)
 		cmocka_unit_test(a_connect_waits_for_its_server),
 		cmocka_unit_test(a_kept_connection_closes_when_its_other_leg_does),
 		cmocka_unit_test(a_head_that_never_ends_is_408),
+		cmocka_unit_test(one_connection_too_many_is_refused_and_recorded),
 		cmocka_unit_test(whoever_has_no_destination_is_reset),
 		cmocka_unit_test(whom_policy_denies_as_a_connection_is_reset),
 		cmocka_unit_test(a_kept_connection_that_goes_stale_ends_as_without_us),

@@ -173,6 +173,7 @@ static void connections_are_opened_closed_or_failed(void **state)
 	r.reason = REASON_POLICY_L4;
 	r.denied = true;
 	r.errno_value = ECONNREFUSED;
+	r.unopened = true;
 	metrics_count(m, &r);
 	all = rendered(m);
 	assert_true(SAMPLE(all, "istio_tcp_connections_opened_total", "request_protocol=\"tcp\"") ==
