@@ -64,6 +64,8 @@
 	/* the daemon */                                                                           \
 	X(50, NO_MEMORY, "no_memory", "OM", "out of memory")                                       \
 	X(51, NO_DESCRIPTORS, "no_descriptors", "OM", "out of file descriptors")                   \
+	X(60, CONNECTIONS_QUOTA, "connections_quota", "OM",                                        \
+	  "the workload holds its share of the connections")                                       \
 	X(52, SHUTDOWN, "shutdown", "LR", "the daemon stopped")                                    \
 	X(53, ORIGDST_UNKNOWN, "origdst_unknown", "LR",                                            \
 	  "the original destination is not known; somebody dialled the listener itself")           \

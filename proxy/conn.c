@@ -135,7 +135,7 @@ void conn_close(struct conn *c, enum reason why, bool reset)
 		orphan_adopt(c->seat, c->io.fd);
 	else
 		close(c->io.fd);
-	atomic_fetch_sub_explicit(&c->worker->conns, 1, memory_order_relaxed);
+	worker_count_conns(c->worker, c->seat->enrolled->index, -1);
 	loop_later(&c->worker->io, &c->later, conn_free);
 }
 
@@ -556,7 +556,7 @@ static void conn_begin(struct worker *w, struct seat *seat, enum listener_kind k
 	}
 	c->io.ready = IO_WRITE;
 	list_append(&seat->conns, &c->link);
-	atomic_fetch_add_explicit(&w->conns, 1, memory_order_relaxed);
+	worker_count_conns(w, seat->enrolled->index, 1);
 	why = REASON_ORIGDST_UNKNOWN; /* before any byte: never dial a guess */
 	err = origdst_claim(w, seat->enrolled, kind, fd, &c->origdst);
 	if (err < 0)
@@ -581,9 +581,10 @@ fail:
 
 void conn_accept(struct worker *w, struct seat *seat, enum listener_kind kind, int fd)
 {
-	bool full = node_conns(w->node) >= w->node->conns_max || is_last_descriptor(fd);
+	enum reason refused = is_last_descriptor(fd) ? REASON_NO_DESCRIPTORS
+						     : node_refuses(w->node, seat->enrolled->index);
 
-	conn_begin(w, seat, kind, fd, full ? REASON_NO_DESCRIPTORS : REASON_NONE);
+	conn_begin(w, seat, kind, fd, refused);
 }
 
 void conn_refuse(struct worker *w, struct seat *seat, enum listener_kind kind, int fd,

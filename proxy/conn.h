@@ -75,7 +75,7 @@ struct conn {
 	unsigned pipelined; /* requests begun since the last read */
 };
 
-/* Takes over an accepted socket. With node->conns_max others open it is refused. */
+/* Takes over an accepted socket; refuses it as node_refuses() says. */
 void conn_accept(struct worker *w, struct seat *seat, enum listener_kind kind, int fd);
 /* Resets it, with a record that says who was refused and why. */
 void conn_refuse(struct worker *w, struct seat *seat, enum listener_kind kind, int fd,

@@ -33,7 +33,7 @@ static void handover_run(struct worker *w, struct work *work)
 	struct handover *h = container_of(work, struct handover, work);
 	struct seat *seat = w->seats[h->index];
 
-	atomic_fetch_sub_explicit(&w->conns, 1, memory_order_relaxed); /* counted by the giver */
+	worker_count_conns(w, h->index, -1); /* counted by the giver */
 	if (seat != NULL && seat->enrolled->generation == h->generation)
 		conn_accept(w, seat, h->kind, h->fd);
 	else
@@ -78,7 +78,7 @@ static bool hand_over(struct seat *seat, enum listener_kind kind, int fd)
 			       .generation = seat->enrolled->generation,
 			       .kind = kind,
 			       .fd = fd};
-	atomic_fetch_add_explicit(&to->conns, 1, memory_order_relaxed);
+	worker_count_conns(to, h->index, 1);
 	worker_post(to, &h->work);
 	return true;
 }

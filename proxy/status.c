@@ -270,6 +270,9 @@ static void put_member(struct object *o, const struct control *c, const struct m
 		   loader_registry_is_complete(c->loader, m->enrolled.index) ? "complete"
 									     : "incomplete");
 	put_number(o, "slots", w->slots_used);
+	put_number(
+		o, "connections",
+		atomic_load_explicit(&c->node.conns_of[m->enrolled.index], memory_order_relaxed));
 	if (w->bypass_until > now)
 		status_time(o, "bypassUntil",
 			    time(NULL) + (time_t)((w->bypass_until - now) / UINT64_C(1000000000)));

@@ -17,6 +17,7 @@
 #define LINGER_MS 2000
 #define BODY_LOOK_MS 5000
 #define DESCRIPTORS_OF_OTHERS 1000 /* but no more than half of all */
+#define SHARE_OF_FREE 7 /* times the free connections: what one workload may have */
 
 struct view *view_new(struct policy *policy, struct directory *directory,
 		      const struct options *options)
@@ -272,6 +273,23 @@ uint64_t node_conns(const struct node *node)
 	for (unsigned i = 0; i < node->worker_count; i++)
 		n += atomic_load_explicit(&node->workers[i].conns, memory_order_relaxed);
 	return n;
+}
+
+void worker_count_conns(struct worker *w, uint32_t workload, int n)
+{
+	atomic_fetch_add_explicit(&w->conns, (unsigned)n, memory_order_relaxed);
+	atomic_fetch_add_explicit(&w->node->conns_of[workload], (unsigned)n, memory_order_relaxed);
+}
+
+enum reason node_refuses(const struct node *node, uint32_t workload)
+{
+	uint64_t all = node_conns(node);
+	uint64_t own = atomic_load_explicit(&node->conns_of[workload], memory_order_relaxed);
+
+	if (all >= node->conns_max)
+		return REASON_NO_DESCRIPTORS;
+	return own < SHARE_OF_FREE * (node->conns_max - all) ? REASON_NONE
+							     : REASON_CONNECTIONS_QUOTA;
 }
 
 void workers_stop(struct node *node)

@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 #include <uv.h>
 
+#include "bpf/reason.h"
 #include "config/snapshot.h"
 #include "proxy/access_log.h"
 #include "proxy/deadline.h"
@@ -57,6 +58,7 @@ struct node {
 	struct worker *workers;
 	unsigned worker_count;
 	unsigned conns_max; /* downstream connections of all workers together */
+	atomic_uint conns_of[WORKLOADS_MAX]; /* ... that are open now, by index of the workload */
 	struct slot *slots; /* kernel's, mapped */
 	uint32_t slot_count;
 	struct workload *workloads; /* kernel's, mapped, by index */
@@ -106,6 +108,15 @@ void workers_stop(struct node *node);
 
 /* How many downstream connections are open, of all workers. Any thread. */
 uint64_t node_conns(const struct node *node);
+
+/* `n` more (-1: one less) of this workload are open, on this worker. Any thread. */
+void worker_count_conns(struct worker *w, uint32_t workload, int n);
+
+/* Why this workload may not open one more now, or NONE. It may while its own are fewer than seven
+ * times those that nobody has: alone it gets 7/8 of all, two greedy ones leave 1/15, and whoever
+ * comes finds room. Asked before the connection is counted: workers that ask at the same moment
+ * may go beyond, each by one. Any thread. */
+enum reason node_refuses(const struct node *node, uint32_t workload);
 
 /* Any thread. */
 void worker_post(struct worker *w, struct work *work);

@@ -1,8 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-# As many connections of any bytes as there are descriptors for; one more; and none left.
+# As many connections of any bytes as there are descriptors for: one workload's share, all of them
+# by several workloads, one more; and no descriptor left.
 . "$(dirname "$0")/lib.sh"
+WORKLOADS="frontend api w1 w2 w3 w4 w5"
 box_up "crowd-$$"
-config_write <test/netns/policy.yaml
+config_write <<'DOC'
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {name: api, namespace: shop}
+spec:
+  endpointSelector: {matchLabels: {app: api}}
+  ingress:
+  - fromEndpoints: [{}]
+    toPorts: [{ports: [{port: "7000", protocol: TCP}]}]
+DOC
 daemon_start || exit 1
 force_proxy 7000
 
@@ -58,8 +69,7 @@ def client():
             for i, s in enumerate(held): ends[ask(s, i)] += 1
         elif word == "close":
             for s in held[:n]: s.close()
-            del held[:n]
-            ends["closed"] = n
+            ends["closed"] = len(held[:n]); del held[:n]
         elif word == "knock":                # n who only connect, and wait
             for _ in range(n):
                 s = socket.socket(); s.setblocking(False); s.connect_ex((address, 7000)); waiting.append(s)
@@ -73,13 +83,22 @@ globals()[sys.argv[1]]()
 PY
 start_in api python3 "$TMP/peer.py" server
 wait_listening api 7000
-mkfifo "$TMP/orders" "$TMP/answers"
-in_ns frontend python3 "$TMP/peer.py" client 10.78.0.12 <"$TMP/orders" >"$TMP/answers" &
-exec 3>"$TMP/orders" 4<"$TMP/answers"
-tell() { # WORD N
+declare -A ORDERS ANSWERS
+client() { # WORKLOAD
+	local orders answers
+	mkfifo "$TMP/orders-$1" "$TMP/answers-$1"
+	in_ns "$1" python3 "$TMP/peer.py" client 10.78.0.12 <"$TMP/orders-$1" >"$TMP/answers-$1" &
+	exec {orders}>"$TMP/orders-$1" {answers}<"$TMP/answers-$1"
+	ORDERS[$1]=$orders
+	ANSWERS[$1]=$answers
+}
+for workload in frontend w1 w2 w3 w4 w5; do
+	client $workload
+done
+tell() { # WORKLOAD WORD N
 	local answer=
-	echo "$1 $2" >&3
-	read -r -t $((100 * FACTOR)) answer <&4
+	echo "$2 $3" >&"${ORDERS[$1]}"
+	read -r -t $((100 * FACTOR)) answer <&"${ANSWERS[$1]}"
 	echo "$answer"
 }
 # settled N: the daemon holds N connections, within a bounded time.
@@ -97,21 +116,41 @@ ends() { metric "shunt_ends_total{type=\"connection\",reason=\"$1\""; }
 
 limit=$(awk '/^Max open files/ {print $4}' "/proc/$DAEMON/limits")
 max=$(((limit - 1000) / 2))
-if [ $max -lt 8000 ]; then
-	skip "8,000 connections at once" "the hard limit of descriptors here is $limit"
+share() { echo $(((7 * $1 + 7) / 8)); } # what one workload gets of so many
+first=$(share $max)
+if [ "$first" -lt 8000 ]; then
+	skip "8,000 connections of one workload" "the hard limit of descriptors here is $limit"
 fi
-same "$max connections at once are served (of $limit descriptors)" "ok=$max" "$(tell open $max)"
-same "... all of them are in the daemon" $max "$(settled $max)"
-same "one more is reset" "ConnectionResetError=1" "$(tell open 1)"
+same "$first connections of one workload are served (of $limit descriptors)" "ok=$first" \
+	"$(tell frontend open "$first")"
+same "... all of them are in the daemon" "$first $first" "$(settled "$first") $(shunt_ status -o json |
+	jq '.workloads[] | select(.name == "frontend") | .connections')"
+same "one more is reset" "ConnectionResetError=1" "$(tell frontend open 1)"
 recorded "... and the record says why" \
-	'.type == "connection" and .reason == "no_descriptors" and ."src.workload" == "frontend" and ."dst.workload" == "api"'
-same "... and a metric" 1 "$(ends no_descriptors)"
-same "the others have not noticed" "ok=$max" "$(tell ask 0)"
-tell close 10 >/dev/null
+	'.type == "connection" and .reason == "connections_quota" and ."src.workload" == "frontend" and ."dst.workload" == "api"'
+same "... and a metric" "1 0" "$(ends connections_quota) $(ends no_descriptors)"
+free=$((max - first))
+for workload in w1 w2 w3 w4; do
+	part=$(share $free)
+	same "another workload finds room: $part" "ok=$part" "$(tell $workload open "$part")"
+	free=$((free - part))
+done
+same "together they have all $max" "$max 0" "$(settled $max) $free"
+same "one more is reset, whose ever it is" "ConnectionResetError=1" "$(tell w5 open 1)"
+recorded "... and the record says why" \
+	'.type == "connection" and .reason == "no_descriptors" and ."src.workload" == "w5" and ."dst.workload" == "api"'
+same "... and a metric" "1 1" "$(ends connections_quota) $(ends no_descriptors)"
+same "the others have not noticed" "ok=$first" "$(tell frontend ask 0)"
+tell w1 close 10 >/dev/null
 settled $((max - 10)) >/dev/null
-same "where some have gone others find room" "ok=10" "$(tell open 10)"
-tell close $((max - 50)) >/dev/null
-same "they leave" 50 "$(settled 50)"
+same "where some have gone another finds room" "ok=9" "$(tell w5 open 9)"
+for workload in w1 w2 w3 w4 w5; do
+	tell $workload close $max >/dev/null
+done
+same "they leave" "$first" "$(settled "$first")"
+tell frontend close $((first - 40)) >/dev/null
+same "the greedy one too" 40 "$(settled 40)"
+same "... and comes again" "ok=10" "$(tell frontend open 10)" # by the lowest numbers: no gap is left
 
 # ---- no descriptor left ----
 
@@ -121,7 +160,7 @@ while [ -e "/proc/$DAEMON/fd/$lowest" ]; do
 	lowest=$((lowest + 1))
 done
 prlimit --pid "$DAEMON" --nofile=$lowest:"$limit"
-tell knock 300 >/dev/null
+tell frontend knock 300 >/dev/null
 timeout 1 strace -f -c -U name,calls -e trace=accept4,epoll_wait,epoll_pwait -p "$DAEMON" -o "$TMP/calls" 2>/dev/null
 prlimit --pid "$DAEMON" --nofile="$limit:$limit"
 calls() { awk -v c="^$1\$" '$1 ~ c {n += $2} END {printf "%d", n}' "$TMP/calls"; }
@@ -130,14 +169,17 @@ accepts=$(calls accept4) waits=$(calls "epoll_p?wait")
 # accepted once at most; a spin would be many thousands.
 holds "while there is none it waits and does not spin ($accepts accept4, $waits epoll_wait in a second)" \
 	[ "$accepts" -le 500 -a "$waits" -le 500 ]
-same "as soon as there are some again, new ones are served" "ok=20" "$(tell open 20)"
-same "... and those from before are" "ok=70" "$(tell ask 0)"
+same "as soon as there are some again, new ones are served" "ok=20" "$(tell frontend open 20)"
+same "... and those from before are" "ok=70" "$(tell frontend ask 0)"
 refused=$(($(ends no_descriptors) - before))
 holds "... meanwhile $refused were refused, which a metric counts" [ $refused -ge 5 -a $refused -le 300 ]
-tell forget 0 >/dev/null
-tell close 70 >/dev/null
+tell frontend forget 0 >/dev/null
+tell frontend close 70 >/dev/null
 same "none is left over" 0 "$(settled 0)"
 same "... no slot either" "0 of 65536 slots in use" \
 	"$(shunt_ status | grep -o '[0-9]* of [0-9]* slots in use')"
-exec 3>&- 4<&-
+for workload in "${!ORDERS[@]}"; do
+	orders=${ORDERS[$workload]} answers=${ANSWERS[$workload]}
+	exec {orders}>&- {answers}<&-
+done
 finish

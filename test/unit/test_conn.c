@@ -1255,6 +1255,45 @@ static void one_connection_too_many_is_refused_and_recorded(void **state)
 	box_close();
 }
 
+/* How many more of a workload's connections are let in; then it has them. */
+static unsigned let_in(uint32_t workload)
+{
+	unsigned n = 0;
+
+	while (node_refuses(&node, workload) == REASON_NONE) {
+		worker_count_conns(&worker, workload, 1);
+		n++;
+	}
+	return n;
+}
+
+static void a_workload_leaves_room_for_others_and_together_they_get_all(void **state)
+{
+	unsigned sum;
+
+	(void)state;
+	box_open(false);
+	node.conns_max = 9500;
+	sum = let_in(0);
+	assert_int_equal(sum, 8313);
+	assert_int_equal(node_refuses(&node, 0), REASON_CONNECTIONS_QUOTA);
+	connect_client();
+	assert_string_equal(heard(client), "RST");
+	assert_int_equal(newest(RECORD_CONNECTION)->reason, REASON_CONNECTIONS_QUOTA);
+	for (uint32_t other = 1; other < 5; other++) {
+		assert_int_equal(node_refuses(&node, other), REASON_NONE);
+		sum += let_in(other);
+	}
+	assert_int_equal(sum, 9500);
+	assert_int_equal(node_refuses(&node, 5), REASON_NO_DESCRIPTORS);
+	worker_count_conns(&worker, 0, -1000);
+	assert_int_equal(node_refuses(&node, 5), REASON_NONE);
+	assert_int_equal(node_refuses(&node, 0), REASON_CONNECTIONS_QUOTA); /* 7,313 of its own */
+	worker_count_conns(&worker, 0, 1000 - (int)sum);
+	memset(node.conns_of, 0, sizeof node.conns_of);
+	box_close();
+}
+
 static void whoever_has_no_destination_is_reset(void **state)
 {
 	(void)state;
@@ -1992,6 +2031,7 @@ int main(void)
 		cmocka_unit_test(a_kept_connection_closes_when_its_other_leg_does),
 		cmocka_unit_test(a_head_that_never_ends_is_408),
 		cmocka_unit_test(one_connection_too_many_is_refused_and_recorded),
+		cmocka_unit_test(a_workload_leaves_room_for_others_and_together_they_get_all),
 		cmocka_unit_test(whoever_has_no_destination_is_reset),
 		cmocka_unit_test(whom_policy_denies_as_a_connection_is_reset),
 		cmocka_unit_test(a_kept_connection_that_goes_stale_ends_as_without_us),
