@@ -70,6 +70,11 @@ size_t conn_backlog(struct conn *c)
 	return c->ops->pending(c->codec).len;
 }
 
+bool conn_writes(struct conn *c)
+{
+	return c->state == CONN_OPEN && (c->io.ready & IO_WRITE) && conn_backlog(c) > 0;
+}
+
 void conn_wake(struct conn *c)
 {
 	io_wake(&c->io);
@@ -77,7 +82,7 @@ void conn_wake(struct conn *c)
 
 static bool conn_wants(struct conn *c)
 {
-	return c->state == CONN_OPEN && !c->fin && !c->ops->full(c->codec) &&
+	return c->state == CONN_OPEN && !c->fin && !c->failed && !c->ops->full(c->codec) &&
 	       (c->upstream == NULL || upstream_backlog(c->upstream) < BACKLOG_HIGH);
 }
 
@@ -212,6 +217,7 @@ static void conn_fail(struct conn *c, enum reason why)
 		conn_close(c, why, true);
 		return;
 	}
+	c->failed = true;
 	deadline_set(&c->worker->linger_limit, &c->head_limit, linger_expired);
 	if (list_empty(&c->exchanges) && c->ops->refused(c->codec) != 0)
 		record_refusal(c, c->ops->refused(c->codec));
@@ -411,6 +417,10 @@ static void conn_check(struct conn *c)
 		return;
 	if (c->ops == &codec_opaque && c->upstream != NULL && upstream_dials(c->upstream))
 		return;
+	if (c->upstream != NULL && upstream_writes(c->upstream)) {
+		conn_wake(c); /* the share is used up */
+		return;
+	}
 	conn_close(c, REASON_RESET_BY_SOURCE, true);
 }
 
@@ -444,6 +454,7 @@ static void conn_turn(struct io *io)
 /* What is held back was read at once, so it is at most one read's worth. */
 void conn_request_begun(struct conn *c)
 {
+	c->seat->share.deficit -= IO_TURN_COST;
 	deadline_clear(&c->body_limit); /* it was about the request before */
 	if (c->ops == &codec_opaque || c->pipelined++ < c->worker->view->options.max_pipelined)
 		return;
@@ -538,6 +549,7 @@ static void conn_begin(struct worker *w, struct seat *seat, enum listener_kind k
 		refuse(seat, kind, fd, -ENOMEM);
 		return;
 	}
+	seat->share.deficit -= IO_SETUP_COST;
 	c->worker = w;
 	c->seat = seat;
 	c->id = ++w->next_conn;

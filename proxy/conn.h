@@ -39,6 +39,7 @@ struct conn {
 	uint64_t id;
 	bool fin; /* the peer's was read */
 	bool shut; /* ours was sent */
+	bool failed; /* no more of it is read; the goodbye is still to be written */
 
 	struct origdst origdst;
 	struct flow flow; /* by the view of this serial */
@@ -98,6 +99,7 @@ void conn_mark(struct conn *c); /* the next message begins now */
 void conn_request_begun(struct conn *c); /* its head was read; counts those sent ahead */
 
 size_t conn_backlog(struct conn *c); /* bytes for the client, not yet written */
+bool conn_writes(struct conn *c); /* there are, and the client may take them: next turn */
 
 /* Puts the hand on what the connection waits for. At the end of every turn. */
 void conn_settle(struct conn *c);

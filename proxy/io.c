@@ -75,15 +75,18 @@ static unsigned edges_of(uint32_t events)
 int io_loop_wait(struct io_loop *loop, int timeout)
 {
 	struct epoll_event events[EVENTS_PER_WAIT];
+	struct list left; /* those with work from the last round */
 	int foreign = 0;
 	int n;
 
+	list_init(&left);
 	if (!list_empty(&loop->active))
 		timeout = 0;
 	n = epoll_wait(loop->epoll, events, EVENTS_PER_WAIT, timeout);
 	if (n < 0)
 		return errno == EINTR ? 0 : -errno;
 	loop->stamp = io_now();
+	list_splice(&left, &loop->active);
 	for (int i = 0; i < n; i++) {
 		struct io *io = events[i].data.ptr;
 
@@ -96,6 +99,7 @@ int io_loop_wait(struct io_loop *loop, int timeout)
 			io->told = loop->stamp;
 		io_wake(io);
 	}
+	list_splice(&loop->active, &left);
 	return foreign;
 }
 
@@ -195,7 +199,7 @@ ssize_t io_recv(struct io *io, void *to, size_t room)
 	ssize_t n;
 
 	do
-		n = recv(io->fd, to, room, 0);
+		n = recv(io->fd, to, room < IO_MOVE_MAX ? room : IO_MOVE_MAX, 0);
 	while (n < 0 && errno == EINTR);
 	if (n == 0 && io->error != 0) {
 		n = -1;
@@ -217,8 +221,13 @@ ssize_t io_send(struct io *io, const void *from, size_t len)
 {
 	ssize_t n;
 
+	if (io->share->deficit <= 0) {
+		if (io->ready & IO_WRITE)
+			io_again(io);
+		return -EAGAIN;
+	}
 	do
-		n = send(io->fd, from, len, MSG_NOSIGNAL);
+		n = send(io->fd, from, len < IO_MOVE_MAX ? len : IO_MOVE_MAX, MSG_NOSIGNAL);
 	while (n < 0 && errno == EINTR);
 	if (n < 0) {
 		io->ready &= ~(unsigned)IO_WRITE;

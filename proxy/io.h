@@ -5,6 +5,12 @@
  * up, and one function, turn(). An edge is told once and remembered here: whoever ends a turn
  * early, or waits for something that is no edge of its own, asks for another by io_wake().
  *
+ * What a workload may do to the others: in one round it moves (reads and writes) less than
+ * IO_QUANTUM + IO_MOVE_MAX bytes, because nothing is begun once its share is used up, and what is
+ * begun is at most one read or write. A share that becomes ready comes before those with work left
+ * from the round before. So from the moment bytes for it arrive until its turn, every other
+ * workload has at most one visit.
+ *
  * One thread. Times are ns of CLOCK_MONOTONIC, counts are bytes.
  */
 #ifndef SHUNT_IO_H
@@ -22,7 +28,10 @@ enum {
 };
 
 #define IO_QUANTUM (128 * 1024) /* what a workload may move in one round */
-#define IO_TURN_COST 512 /* a turn counts as this many bytes besides those it moves */
+#define IO_MOVE_MAX (64 * 1024) /* the most that one read or write moves */
+/* What counts as how many bytes, besides those that are moved: about the time they take. */
+#define IO_TURN_COST 512 /* a turn; a request that is judged */
+#define IO_SETUP_COST (8 * 1024) /* a connection that is taken on; one that is dialled */
 
 /* One workload's place in the round of one worker. */
 struct share {
@@ -86,8 +95,10 @@ void io_wake(struct io *io); /* one more turn, in this round or the next */
 void io_again(struct io *io);
 bool io_readable(const struct io *io); /* an edge is left, and something of the share */
 
-/* As recv(2) and send(2) without flags to choose: -errno on failure, -EAGAIN when the edge
- * is used up. Any other failure sets IO_ERROR. The kernel tells a reset once, to whichever comes
+/* As recv(2) and send(2) without flags to choose, of at most IO_MOVE_MAX bytes: -errno on
+ * failure, -EAGAIN when the edge is used up. io_send() also returns that when the share is, and
+ * outside of a turn: IO_WRITE stays set then, and another turn comes. Any other failure sets
+ * IO_ERROR. The kernel tells a reset once, to whichever comes
  * first; here who reads on meets it behind the last byte, also when a send had it. A FIN stays a
  * FIN where the reset came after it: then IO_ERROR alone tells. */
 ssize_t io_recv(struct io *io, void *to, size_t room);

@@ -145,7 +145,7 @@ static void listener_turn(struct io *io)
 				listener_pause(seat, l, -errno);
 			return;
 		}
-		io->share->deficit -= IO_TURN_COST;
+		io->share->deficit -= IO_TURN_COST; /* what follows counts where it is done */
 		if (!hand_over(seat, l->kind, fd))
 			conn_accept(seat->worker, seat, l->kind, fd);
 	}

@@ -155,6 +155,7 @@ static void upstream_connect(struct upstream *u, int fd)
 		return;
 	}
 	u->state = UPSTREAM_CONNECTING;
+	c->seat->share.deficit -= IO_SETUP_COST;
 	if (seat != NULL) {
 		u->dial = dial_bind(c->worker, seat->enrolled, fd, &c->origdst.client);
 		if (u->dial < 0) {
@@ -324,12 +325,16 @@ bool upstream_dials(const struct upstream *u)
 	return u->state == UPSTREAM_ASKING || u->state == UPSTREAM_CONNECTING;
 }
 
+bool upstream_writes(struct upstream *u)
+{
+	return u->state == UPSTREAM_OPEN && (u->io.ready & IO_WRITE) && upstream_backlog(u) > 0;
+}
+
 void upstream_wake(struct upstream *u, bool read)
 {
 	bool reads = read && (u->io.ready & IO_READ) && !u->fin;
-	bool writes = (u->io.ready & IO_WRITE) && upstream_backlog(u) > 0;
 
-	if (u->state == UPSTREAM_OPEN && (reads || writes))
+	if ((u->state == UPSTREAM_OPEN && reads) || upstream_writes(u))
 		io_wake(&u->io);
 }
 
@@ -421,7 +426,9 @@ static void upstream_check(struct upstream *u)
 
 	if (u->state != UPSTREAM_OPEN || !(u->io.ready & IO_ERROR))
 		return;
-	if (!reads || (full && u->ops == &codec_opaque))
+	if (conn_writes(u->conn)) /* its share is used up */
+		io_wake(&u->io);
+	else if (!reads || (full && u->ops == &codec_opaque))
 		upstream_fail(u, REASON_RESET_BY_DESTINATION);
 }
 

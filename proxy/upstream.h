@@ -52,6 +52,7 @@ void upstream_flush(struct upstream *u); /* writes what it can now */
  * it left) or, with `read`, to read. */
 void upstream_wake(struct upstream *u, bool read);
 size_t upstream_backlog(struct upstream *u); /* bytes for the server, not yet written */
+bool upstream_writes(struct upstream *u); /* there are, and the server may take them: next turn */
 bool upstream_dials(const struct upstream *u); /* not connected yet */
 
 /* Closes (resets: by RST); idempotent. */

@@ -21,7 +21,7 @@
 #include "proxy/listener.h"
 #include "proxy/slab.h"
 
-#define WORKER_READ_SIZE (64 * 1024) /* the most that a codec is fed at once */
+#define WORKER_READ_SIZE IO_MOVE_MAX /* the most that a codec is fed at once */
 
 /* What a worker judges by. Immutable, counted; swapped between two rounds. */
 struct view {

@@ -495,6 +495,36 @@ static void a_body_that_is_malformed_ends_its_request(void **state)
 	box_close();
 }
 
+static unsigned kept_of(enum record_type type)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < kept_count; i++)
+		n += kept[i].r.type == type;
+	return n;
+}
+
+static void whatever_follows_a_malformed_head_is_not_recorded(void **state)
+{
+	static char block[200000];
+
+	(void)state;
+	box_open(true);
+	connect_client();
+	say(client, GET("/ok"));
+	accept_upstream();
+	heard(server);
+	say(server, OK2);
+	assert_starts(heard(client), "HTTP/1.1 200 ");
+	memset(block, 'x', sizeof block);
+	memcpy(block, "GET /\r\n", 7);
+	assert_int_equal(send(client, block, sizeof block, 0), sizeof block);
+	assert_starts(heard(client), "HTTP/1.1 400 ");
+	assert_int_equal(newest(RECORD_REQUEST)->status, 400);
+	assert_int_equal(kept_of(RECORD_REQUEST), 2);
+	box_close();
+}
+
 static void an_answer_that_is_cut_is_passed_on_as_cut(void **state)
 {
 	(void)state;
@@ -2013,6 +2043,7 @@ int main(void)
 		cmocka_unit_test(a_refused_upload_is_dropped_but_not_for_ever),
 		cmocka_unit_test(a_fin_inside_a_request_is_the_clients_end),
 		cmocka_unit_test(a_body_that_is_malformed_ends_its_request),
+		cmocka_unit_test(whatever_follows_a_malformed_head_is_not_recorded),
 		cmocka_unit_test(an_answer_that_is_cut_is_passed_on_as_cut),
 		cmocka_unit_test(an_upstream_that_closes_before_its_answer_is_502),
 		cmocka_unit_test(an_answer_that_is_no_http_is_502),

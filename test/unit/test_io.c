@@ -118,13 +118,130 @@ static void a_loud_workload_does_not_starve_a_quiet_one(void **state)
 		turns = c.turns;
 		turn();
 		assert_true(c.turns > turns);
-		assert_true(a.bytes + b.bytes - before <= IO_QUANTUM + 16384);
+		assert_true(a.bytes + b.bytes - before < IO_QUANTUM + IO_MOVE_MAX);
 	}
 	assert_true(a.bytes > 0 && b.bytes > 0);
 	assert_int_equal(c.bytes, 200);
 	end_close(&a);
 	end_close(&b);
 	end_close(&c);
+	io_loop_close(&loop);
+}
+
+/* As a connection with two full legs: writes what waits, then reads. One that is not
+ * greedy writes a little, so that the next begins with any rest of the share. */
+static char moved[2 * IO_MOVE_MAX];
+static size_t moved_bytes, quiet_saw;
+
+static void mover_turn(struct io *io)
+{
+	struct end *e = container_of(io, struct end, io);
+	size_t odd = e->turns++ * 997 % 30000 + 1;
+	ssize_t n;
+
+	io->told = 0;
+	for (int piece = 0; piece < (e->greedy ? 4 : 1); piece++) {
+		n = io_send(io, moved, e->greedy ? sizeof moved - odd : odd);
+		moved_bytes += n > 0 ? (size_t)n : 0;
+	}
+	while (e->greedy && io_readable(io) && (n = io_recv(io, moved, sizeof moved)) > 0)
+		moved_bytes += (size_t)n;
+	io_wake(io);
+}
+
+static void quiet_turn(struct io *io)
+{
+	struct end *e = container_of(io, struct end, io);
+
+	quiet_saw = moved_bytes;
+	e->turns++;
+	e->bytes += io_recv(io, moved, 1) == 1;
+	io->told = 0;
+	io->ready = 0;
+}
+
+static void mover_open(struct end *e, struct share *s, bool greedy)
+{
+	int size = 1 << 20;
+
+	end_open(e, s, greedy);
+	e->io.turn = mover_turn;
+	setsockopt(e->io.fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof size);
+	setsockopt(e->peer, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof size);
+}
+
+/* Peers that always have bytes, of any size, and take all. */
+static void mover_feed(struct end *e, size_t odd)
+{
+	static char block[1 << 18];
+
+	while (recv(e->peer, block, sizeof block, MSG_DONTWAIT) > 0)
+		;
+	(void)!send(e->peer, block, odd, MSG_DONTWAIT);
+	(void)!send(e->peer, block, sizeof block, MSG_DONTWAIT);
+}
+
+/* Reads and writes together; and who was idle does not wait for who was not. */
+static void a_visit_moves_less_than_the_quantum_and_one_read_or_write(void **state)
+{
+	struct share loud, quiet;
+	struct end a[4], q;
+	size_t most = 0;
+
+	(void)state;
+	assert_int_equal(io_loop_init(&loop), 0);
+	share_init(&loud);
+	share_init(&quiet);
+	for (int i = 0; i < 4; i++)
+		mover_open(&a[i], &loud, i % 2 == 0);
+	end_open(&q, &quiet, false);
+	q.io.turn = quiet_turn;
+	turn(); /* all may write: told */
+	for (unsigned round = 0; round < 400; round++) {
+		size_t before = moved_bytes;
+		bool left = !list_empty(&loud.ready);
+
+		for (unsigned i = 0; i < 4; i++)
+			mover_feed(&a[i], (round * 7919 + i * 104729) % 70000 + 1);
+		assert_int_equal(send(q.peer, "q", 1, 0), 1);
+		turn();
+		assert_int_equal(q.bytes, round + 1); /* its turn was in this round */
+		if (left) /* the others have work since before it came: it goes first */
+			assert_int_equal(quiet_saw, before);
+		most = moved_bytes - before > most ? moved_bytes - before : most;
+	}
+	assert_true(most < IO_QUANTUM + IO_MOVE_MAX);
+	assert_true(most > IO_QUANTUM); /* it was at its limit */
+	assert_true(moved_bytes > 200 * (size_t)IO_QUANTUM);
+	for (int i = 0; i < 4; i++)
+		end_close(&a[i]);
+	end_close(&q);
+	io_loop_close(&loop);
+}
+
+/* A timer, or another thread's work, has no share: what it writes waits for the turn. */
+static void nothing_is_written_outside_of_a_turn(void **state)
+{
+	struct share share;
+	struct end e;
+	char c;
+
+	(void)state;
+	assert_int_equal(io_loop_init(&loop), 0);
+	share_init(&share);
+	end_open(&e, &share, false);
+	e.lazy = true;
+	turn();
+	while (recv(e.peer, moved, sizeof moved, MSG_DONTWAIT) > 0)
+		;
+	e.turns = 0;
+	e.io.ready = IO_WRITE;
+	assert_int_equal(io_send(&e.io, "x", 1), -EAGAIN);
+	assert_int_equal(recv(e.peer, &c, 1, MSG_DONTWAIT), -1);
+	assert_true(e.io.told != 0); /* since when it waits for us */
+	turn();
+	assert_int_equal(e.turns, 1);
+	end_close(&e);
 	io_loop_close(&loop);
 }
 
@@ -198,6 +315,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_edge_is_told_once_and_remembered),
 		cmocka_unit_test(a_loud_workload_does_not_starve_a_quiet_one),
+		cmocka_unit_test(a_visit_moves_less_than_the_quantum_and_one_read_or_write),
+		cmocka_unit_test(nothing_is_written_outside_of_a_turn),
 		cmocka_unit_test(what_was_closed_takes_no_turn_and_is_freed_last),
 		cmocka_unit_test(a_reset_is_told_as_an_error),
 	};
