@@ -61,6 +61,8 @@
 	X(44, NOT_SUPPORTED, "not_supported", "DPE",                                               \
 	  "the request asks for what this version does not do")                                    \
 	X(43, CLIENT_CLOSED, "client_closed", "DC", "the client closed inside a request")          \
+	X(61, HEADS_QUOTA, "heads_quota", "OM",                                                    \
+	  "the workload has more unfinished heads than headsPerWorkload; the oldest is refused")   \
 	/* the daemon */                                                                           \
 	X(50, NO_MEMORY, "no_memory", "OM", "out of memory")                                       \
 	X(51, NO_DESCRIPTORS, "no_descriptors", "OM", "out of file descriptors")                   \

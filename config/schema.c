@@ -43,6 +43,13 @@ static const struct schema_option options[] = {
 	{"maxPipelinedRequests", OPTION_NUMBER, "requests", "256",
 	 "How many requests a client may send ahead of the answers to those before.", 0, 100000,
 	 AT(max_pipelined)},
+	{"headsPerWorkload", OPTION_NUMBER, "heads", "1000",
+	 "How many heads of requests a workload may have begun and not finished; the oldest is "
+	 "408.",
+	 1, 1000000, AT(heads_per_workload)},
+	{"bufferPerWorkload", OPTION_NUMBER, "bytes", "67108864",
+	 "How much of a workload's connections may wait in the daemon before they are read less.",
+	 1U << 16, 1U << 31, AT(buffer_per_workload)},
 	{"drainTimeout", OPTION_DURATION, "duration", "30s",
 	 "How long open connections may go on once the daemon was told to stop.", 0, 3600000,
 	 AT(drain_timeout)},

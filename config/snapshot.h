@@ -46,6 +46,8 @@ struct options {
 	unsigned target_size; /* bytes */
 	unsigned body_rate; /* bytes per second that a client has to send of a body; 0: any */
 	unsigned max_pipelined; /* requests sent ahead */
+	unsigned heads_per_workload; /* unfinished heads of requests */
+	unsigned buffer_per_workload; /* bytes that wait in user memory */
 	unsigned drain_timeout; /* SIGTERM: how long open connections may go on */
 	char trust_domain[256];
 	char metrics_address[128]; /* ADDRESS:PORT, empty: off */

@@ -56,12 +56,31 @@ static struct exchange *conn_exchange(struct conn *c)
 					 : container_of(c->exchanges.next, struct exchange, link);
 }
 
+/* The bytes that this connection keeps are counted at the end of every turn. */
+static void conn_count_buffered(struct conn *c, size_t now)
+{
+	struct usage *used = &c->worker->node->used[c->seat->enrolled->index];
+
+	if (now == c->buffered)
+		return;
+	atomic_fetch_add_explicit(&used->buffered, now - c->buffered, memory_order_relaxed);
+	c->buffered = now;
+}
+
+static size_t conn_holds(const struct conn *c)
+{
+	size_t n = c->ops->holds(c->codec);
+
+	return c->upstream != NULL ? n + c->upstream->ops->holds(c->upstream->codec) : n;
+}
+
 void conn_settle(struct conn *c)
 {
 	struct exchange *x = conn_exchange(c);
 
 	if (c->state == CONN_CLOSING)
 		return;
+	conn_count_buffered(c, conn_holds(c));
 	stopwatch_run(&c->watch, x ? exchange_waits(x) : CLOCK_OF_HEAD, io_now());
 }
 
@@ -80,22 +99,45 @@ void conn_wake(struct conn *c)
 	io_wake(&c->io);
 }
 
-static bool conn_wants(struct conn *c)
+size_t conn_may_read(struct conn *c, size_t backlog)
 {
-	return c->state == CONN_OPEN && !c->fin && !c->failed && !c->ops->full(c->codec) &&
-	       (c->upstream == NULL || upstream_backlog(c->upstream) < BACKLOG_HIGH);
+	if (seat_is_full(c->seat))
+		return backlog == 0 ? READ_WHEN_FULL : 0;
+	return backlog < BACKLOG_HIGH ? BACKLOG_HIGH - backlog : 0;
 }
 
 /* How much may be read for the server now. */
-static size_t conn_room(const struct conn *c)
+static size_t conn_room(struct conn *c)
 {
-	return BACKLOG_HIGH - (c->upstream != NULL ? upstream_backlog(c->upstream) : 0);
+	return conn_may_read(c, c->upstream != NULL ? upstream_backlog(c->upstream) : 0);
+}
+
+static bool conn_wants(struct conn *c)
+{
+	return c->state == CONN_OPEN && !c->fin && !c->failed && !c->ops->full(c->codec) &&
+	       conn_room(c) > 0;
+}
+
+void conn_count_held_back(struct conn *c, bool unread)
+{
+	if (unread && c->state == CONN_OPEN && seat_is_full(c->seat))
+		atomic_fetch_add_explicit(&c->worker->held_back, 1, memory_order_relaxed);
 }
 
 void conn_wake_reader(struct conn *c)
 {
 	if ((c->io.ready & IO_READ) && conn_wants(c))
 		io_wake(&c->io);
+}
+
+/* Inside a head no more. */
+static void head_done(struct conn *c)
+{
+	if (list_empty(&c->head_link))
+		return;
+	list_remove(&c->head_link);
+	atomic_fetch_sub_explicit(&c->worker->node->used[c->seat->enrolled->index].heads, 1,
+				  memory_order_relaxed);
 }
 
 /* Last step, run when no event of this round can name the conn any more. */
@@ -129,6 +171,8 @@ void conn_close(struct conn *c, enum reason why, bool reset)
 	if (c->upstream != NULL)
 		upstream_close(c->upstream, reset);
 	record_connection(c);
+	conn_count_buffered(c, 0);
+	head_done(c);
 	deadline_clear(&c->head_limit);
 	deadline_clear(&c->body_limit);
 	list_remove(&c->link);
@@ -213,6 +257,7 @@ static void conn_fail(struct conn *c, enum reason why)
 	if (c->why == REASON_NONE)
 		c->why = why;
 	conn_working(c, 0);
+	head_done(c);
 	if (conn_backlog(c) == 0) {
 		conn_close(c, why, true);
 		return;
@@ -231,15 +276,43 @@ static void conn_fail(struct conn *c, enum reason why)
 	}
 }
 
-static void head_expired(struct deadline *d)
+/* Waits no longer for the rest of what this client has begun. */
+static void conn_expire(struct conn *c, enum reason why)
 {
-	struct conn *c = container_of(d, struct conn, head_limit);
-
 	conn_working(c, 0);
 	c->ops->expire(c->codec);
-	conn_fail(c, REASON_HEAD_TIMEOUT);
+	conn_fail(c, why);
 	conn_flush(c);
 	conn_settle(c);
+}
+
+static void head_expired(struct deadline *d)
+{
+	conn_expire(container_of(d, struct conn, head_limit), REASON_HEAD_TIMEOUT);
+}
+
+/* A head has begun that did not come whole. Of too many the first goes: who sends one at once is
+ * never among them. Those of other workers count, but each worker ends its own. */
+static void head_begun(struct conn *c)
+{
+	struct usage *used = &c->worker->node->used[c->seat->enrolled->index];
+	unsigned before = atomic_fetch_add_explicit(&used->heads, 1, memory_order_relaxed);
+	struct conn *first;
+
+	list_append(&c->seat->heads, &c->head_link);
+	first = container_of(c->seat->heads.next, struct conn, head_link);
+	if (before >= c->worker->view->options.heads_per_workload && first != c)
+		conn_expire(first, REASON_HEADS_QUOTA);
+}
+
+static void heads_watch(struct conn *c)
+{
+	bool inside = c->ops->partial(c->codec);
+
+	if (inside && list_empty(&c->head_link))
+		head_begun(c);
+	else if (!inside)
+		head_done(c);
 }
 
 /* Is a body to come whose rate somebody wants to know? */
@@ -272,9 +345,7 @@ static void body_looked_at(struct deadline *d)
 	} else if (bytes >= due) {
 		body_watch(c);
 	} else {
-		c->ops->expire(c->codec);
-		conn_fail(c, REASON_BODY_TOO_SLOW);
-		conn_flush(c);
+		conn_expire(c, REASON_BODY_TOO_SLOW);
 	}
 	conn_settle(c);
 }
@@ -299,6 +370,7 @@ static void conn_step(struct conn *c, int err)
 	}
 	if (c->state != CONN_OPEN)
 		return;
+	heads_watch(c);
 	/* The head limit runs from a head's first byte, also of one that was held back. */
 	if (list_empty(&c->exchanges) && c->ops->partial(c->codec) &&
 	    list_empty(&c->head_limit.link))
@@ -446,6 +518,7 @@ static void conn_turn(struct io *io)
 	conn_check(c);
 	if ((io->ready & IO_READ) && conn_wants(c))
 		io_again(io);
+	conn_count_held_back(c, io->ready & IO_READ);
 	if (conn_is_to_end(c))
 		conn_linger(c, REASON_SHUTDOWN);
 	conn_settle(c);
@@ -554,6 +627,7 @@ static void conn_begin(struct worker *w, struct seat *seat, enum listener_kind k
 	c->seat = seat;
 	c->id = ++w->next_conn;
 	list_init(&c->exchanges);
+	list_init(&c->head_link);
 	deadline_init(&c->head_limit);
 	deadline_init(&c->body_limit);
 	c->limits.head = w->view->options.head_size;

@@ -19,6 +19,8 @@
  * below the second. What a codec makes of the bytes it was fed may be more. */
 #define BACKLOG_HIGH (64 * 1024)
 #define BACKLOG_LOW (16 * 1024)
+#define READ_WHEN_FULL                                                                             \
+	(4 * 1024) /* for whom nothing waits, while its workload's buffers are full */
 
 enum conn_state {
 	CONN_NEW,
@@ -33,6 +35,8 @@ struct conn {
 	struct worker *worker;
 	struct seat *seat;
 	struct list link; /* in seat->conns */
+	struct list head_link; /* in seat->heads */
+	size_t buffered; /* bytes of both legs, as they were counted last */
 	enum conn_state state;
 	enum reason why; /* of its end */
 	enum reason shut_by; /* any bytes: who closed its half first; the end may be another's */
@@ -91,6 +95,12 @@ void conn_identify(struct conn *c);
 
 /* The one end; idempotent, the first reason wins. `reset`: RST instead of FIN. */
 void conn_close(struct conn *c, enum reason why, bool reset);
+
+/* How much may be read now for a leg of which `backlog` bytes wait to be written; 0: nothing. Who
+ * is held back has a backlog, and is woken as that is written. */
+size_t conn_may_read(struct conn *c, size_t backlog);
+/* At the end of a turn: counts it if it left bytes `unread` while the buffers are full. */
+void conn_count_held_back(struct conn *c, bool unread);
 
 void conn_flush(struct conn *c); /* writes what it can now */
 void conn_wake(struct conn *c); /* a turn of its own, in this round or the next */

@@ -560,6 +560,13 @@ static void render_daemon(struct text *t, const struct metrics_gauges *g)
 	add_one(t, "shunt_policy_revision", "gauge", "Revision of the policy that is enforced.",
 		g->policy_revision);
 	add_one(t, "shunt_connections", "gauge", "Open downstream connections.", g->connections);
+	add_one(t, "shunt_unfinished_heads", "gauge",
+		"Heads of requests that were begun and are not whole.", g->unfinished_heads);
+	add_one(t, "shunt_buffered_bytes", "gauge", "Bytes of connections that wait in the daemon.",
+		g->buffered_bytes);
+	add_one(t, "shunt_reads_held_back_total", "counter",
+		"Turns that left bytes unread while their workload's buffers were full.",
+		g->held_back);
 	add_one(t, "shunt_captured_connections_total", "counter",
 		"Connections that the kernel gave an egress slot.", g->captured);
 	add_one(t, "shunt_steered_connections_total", "counter",

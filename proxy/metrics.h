@@ -26,6 +26,9 @@ struct metrics_gauges {
 	double reload_time; /* seconds since the epoch, of the last successful reload */
 	uint64_t log_dropped;
 	uint64_t connections; /* open, downstream */
+	uint64_t unfinished_heads;
+	uint64_t buffered_bytes;
+	uint64_t held_back; /* turns of connections, since start */
 	uint64_t captured; /* by the kernel, since load */
 	uint64_t steered;
 	uint64_t slots_used;

@@ -11,7 +11,7 @@
 
 struct orphan {
 	struct io io;
-	struct worker *worker;
+	struct seat *seat;
 	struct list link; /* in seat->orphans */
 	struct later later;
 };
@@ -26,8 +26,8 @@ static void orphan_end(struct orphan *o)
 	list_remove(&o->link);
 	io_unwatch(&o->io);
 	close(o->io.fd);
-	atomic_fetch_sub_explicit(&o->worker->conns, 1, memory_order_relaxed);
-	loop_later(&o->worker->io, &o->later, orphan_free);
+	worker_count_conns(o->seat->worker, o->seat->enrolled->index, -1);
+	loop_later(&o->seat->worker->io, &o->later, orphan_free);
 }
 
 /* Has the peer acknowledged every byte, and our FIN? */
@@ -58,8 +58,8 @@ void orphan_adopt(struct seat *seat, int fd)
 		close(fd);
 		return;
 	}
-	o->worker = seat->worker;
-	atomic_fetch_add_explicit(&o->worker->conns, 1, memory_order_relaxed);
+	o->seat = seat;
+	worker_count_conns(seat->worker, seat->enrolled->index, 1);
 	list_append(&seat->orphans, &o->link);
 }
 

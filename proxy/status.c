@@ -259,6 +259,7 @@ void status_time(struct object *o, const char *name, time_t at)
 static void put_member(struct object *o, const struct control *c, const struct member *m)
 {
 	const struct workload *w = loader_workload(c->loader, m->enrolled.index);
+	const struct usage *used = &c->node.used[m->enrolled.index];
 	uint64_t now = io_now();
 
 	put_string(o, "onUnavailable", m->wanted.flags & WORKLOAD_AWAY_ALLOW ? "allow" : "deny");
@@ -270,9 +271,9 @@ static void put_member(struct object *o, const struct control *c, const struct m
 		   loader_registry_is_complete(c->loader, m->enrolled.index) ? "complete"
 									     : "incomplete");
 	put_number(o, "slots", w->slots_used);
-	put_number(
-		o, "connections",
-		atomic_load_explicit(&c->node.conns_of[m->enrolled.index], memory_order_relaxed));
+	put_number(o, "connections", atomic_load_explicit(&used->conns, memory_order_relaxed));
+	put_number(o, "unfinishedHeads", atomic_load_explicit(&used->heads, memory_order_relaxed));
+	put_number(o, "bufferedBytes", atomic_load_explicit(&used->buffered, memory_order_relaxed));
 	if (w->bypass_until > now)
 		status_time(o, "bypassUntil",
 			    time(NULL) + (time_t)((w->bypass_until - now) / UINT64_C(1000000000)));
@@ -499,6 +500,9 @@ static unsigned get_metrics(void *arg, const char *query, struct text *body)
 		.reload_time = c->reload_time,
 		.log_dropped = access_log_dropped(c->log),
 		.connections = node_conns(&c->node),
+		.unfinished_heads = node_heads(&c->node),
+		.buffered_bytes = node_buffered(&c->node),
+		.held_back = node_held_back(&c->node),
 		.captured = c->loader ? loader_globals(c->loader)->captured : 0,
 		.steered = c->loader ? loader_globals(c->loader)->steered : 0,
 		.slots_used = slots_used(c),

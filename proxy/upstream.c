@@ -57,6 +57,7 @@ void upstream_close(struct upstream *u, bool reset)
 	u->exchange = NULL;
 	if (c->upstream == u)
 		c->upstream = NULL;
+	conn_wake_reader(c); /* its backlog held the client back */
 	loop_later(&c->worker->io, &u->later, upstream_free);
 }
 
@@ -325,6 +326,12 @@ bool upstream_dials(const struct upstream *u)
 	return u->state == UPSTREAM_ASKING || u->state == UPSTREAM_CONNECTING;
 }
 
+static bool upstream_wants(struct upstream *u)
+{
+	return u->state == UPSTREAM_OPEN && !u->fin &&
+	       conn_may_read(u->conn, conn_backlog(u->conn)) > 0;
+}
+
 bool upstream_writes(struct upstream *u)
 {
 	return u->state == UPSTREAM_OPEN && (u->io.ready & IO_WRITE) && upstream_backlog(u) > 0;
@@ -332,9 +339,9 @@ bool upstream_writes(struct upstream *u)
 
 void upstream_wake(struct upstream *u, bool read)
 {
-	bool reads = read && (u->io.ready & IO_READ) && !u->fin;
+	bool reads = read && (u->io.ready & IO_READ) && upstream_wants(u);
 
-	if ((u->state == UPSTREAM_OPEN && reads) || upstream_writes(u))
+	if (reads || upstream_writes(u))
 		io_wake(&u->io);
 }
 
@@ -403,9 +410,8 @@ static void upstream_read(struct upstream *u)
 	struct conn *c = u->conn;
 	char *buffer = c->worker->buffer;
 
-	while (u->state == UPSTREAM_OPEN && !u->fin && io_readable(&u->io) &&
-	       conn_backlog(c) < BACKLOG_HIGH) {
-		ssize_t n = io_recv(&u->io, buffer, BACKLOG_HIGH - conn_backlog(c));
+	while (upstream_wants(u) && io_readable(&u->io)) {
+		ssize_t n = io_recv(&u->io, buffer, conn_may_read(c, conn_backlog(c)));
 
 		u->fin = n == 0;
 		u->heard = u->heard || n > 0;
@@ -421,7 +427,7 @@ static void upstream_read(struct upstream *u)
  * of a response it gets what was read later. */
 static void upstream_check(struct upstream *u)
 {
-	bool full = conn_backlog(u->conn) >= BACKLOG_HIGH;
+	bool full = conn_may_read(u->conn, conn_backlog(u->conn)) == 0;
 	bool reads = (u->io.ready & IO_READ) && !u->fin;
 
 	if (u->state != UPSTREAM_OPEN || !(u->io.ready & IO_ERROR))
@@ -471,8 +477,8 @@ static void upstream_turn(struct io *io)
 	upstream_read(u);
 	conn_flush(c);
 	upstream_check(u);
-	if (u->state == UPSTREAM_OPEN && (io->ready & IO_READ) && !u->fin &&
-	    conn_backlog(c) < BACKLOG_HIGH)
+	if ((io->ready & IO_READ) && upstream_wants(u))
 		io_again(io);
+	conn_count_held_back(c, (io->ready & IO_READ) && !u->fin);
 	conn_settle(c);
 }

@@ -278,13 +278,50 @@ uint64_t node_conns(const struct node *node)
 void worker_count_conns(struct worker *w, uint32_t workload, int n)
 {
 	atomic_fetch_add_explicit(&w->conns, (unsigned)n, memory_order_relaxed);
-	atomic_fetch_add_explicit(&w->node->conns_of[workload], (unsigned)n, memory_order_relaxed);
+	atomic_fetch_add_explicit(&w->node->used[workload].conns, (unsigned)n,
+				  memory_order_relaxed);
+}
+
+uint64_t node_heads(const struct node *node)
+{
+	uint64_t n = 0;
+
+	for (unsigned i = 0; i < WORKLOADS_MAX; i++)
+		n += atomic_load_explicit(&node->used[i].heads, memory_order_relaxed);
+	return n;
+}
+
+uint64_t node_buffered(const struct node *node)
+{
+	uint64_t n = 0;
+
+	for (unsigned i = 0; i < WORKLOADS_MAX; i++)
+		n += atomic_load_explicit(&node->used[i].buffered, memory_order_relaxed);
+	return n;
+}
+
+uint64_t node_held_back(const struct node *node)
+{
+	uint64_t n = 0;
+
+	for (unsigned i = 0; i < node->worker_count; i++)
+		n += atomic_load_explicit(&node->workers[i].held_back, memory_order_relaxed);
+	return n;
+}
+
+bool seat_is_full(const struct seat *seat)
+{
+	const struct worker *w = seat->worker;
+	const struct usage *u = &w->node->used[seat->enrolled->index];
+
+	return atomic_load_explicit(&u->buffered, memory_order_relaxed) >=
+	       w->view->options.buffer_per_workload;
 }
 
 enum reason node_refuses(const struct node *node, uint32_t workload)
 {
 	uint64_t all = node_conns(node);
-	uint64_t own = atomic_load_explicit(&node->conns_of[workload], memory_order_relaxed);
+	uint64_t own = atomic_load_explicit(&node->used[workload].conns, memory_order_relaxed);
 
 	if (all >= node->conns_max)
 		return REASON_NO_DESCRIPTORS;

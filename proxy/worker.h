@@ -44,6 +44,7 @@ struct seat {
 	struct listener listeners[LISTENER_KINDS];
 	struct list conns;
 	struct list orphans; /* sockets of connections that are over: orphan.h */
+	struct list heads; /* of them, those inside a head; the one that began first is first */
 	struct later later;
 };
 
@@ -53,12 +54,19 @@ struct work {
 	void (*run)(struct worker *w, struct work *work);
 };
 
+/* What a workload has of the daemon now, in all workers together. */
+struct usage {
+	atomic_uint conns; /* downstream connections */
+	atomic_uint heads; /* of requests: begun and not finished */
+	atomic_size_t buffered; /* bytes in user memory: heads, held back, not yet written */
+};
+
 /* What all workers of the daemon share. */
 struct node {
 	struct worker *workers;
 	unsigned worker_count;
 	unsigned conns_max; /* downstream connections of all workers together */
-	atomic_uint conns_of[WORKLOADS_MAX]; /* ... that are open now, by index of the workload */
+	struct usage used[WORKLOADS_MAX]; /* by index of the workload */
 	struct slot *slots; /* kernel's, mapped */
 	uint32_t slot_count;
 	struct workload *workloads; /* kernel's, mapped, by index */
@@ -97,6 +105,7 @@ struct worker {
 	int reserve; /* a descriptor kept for refusing when there are none */
 	uint64_t next_conn;
 	atomic_uint conns; /* open downstream connections; others read it for the hand-over */
+	atomic_ulong held_back; /* turns that left bytes unread while buffers were full */
 	char buffer[WORKER_READ_SIZE];
 };
 
@@ -112,11 +121,19 @@ uint64_t node_conns(const struct node *node);
 /* `n` more (-1: one less) of this workload are open, on this worker. Any thread. */
 void worker_count_conns(struct worker *w, uint32_t workload, int n);
 
+/* Sums of struct usage. Any thread. */
+uint64_t node_heads(const struct node *node);
+uint64_t node_buffered(const struct node *node);
+uint64_t node_held_back(const struct node *node); /* of struct worker */
+
 /* Why this workload may not open one more now, or NONE. It may while its own are fewer than seven
  * times those that nobody has: alone it gets 7/8 of all, two greedy ones leave 1/15, and whoever
  * comes finds room. Asked before the connection is counted: workers that ask at the same moment
  * may go beyond, each by one. Any thread. */
 enum reason node_refuses(const struct node *node, uint32_t workload);
+
+/* Its buffers are full, by bufferPerWorkload. Worker's thread. */
+bool seat_is_full(const struct seat *seat);
 
 /* Any thread. */
 void worker_post(struct worker *w, struct work *work);

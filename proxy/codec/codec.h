@@ -86,6 +86,10 @@ struct codec_ops {
 	 * it left none that has a status. */
 	unsigned (*refused)(const struct codec *k);
 
+	/* Bytes that it keeps now: of the head that is read or was read last, held back, and not
+	 * yet written. */
+	size_t (*holds)(const struct codec *k);
+
 	/* True inside a head: some of it was read, its HEAD has not come. */
 	bool (*partial)(const struct codec *k);
 

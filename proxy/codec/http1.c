@@ -189,6 +189,11 @@ static unsigned http1_refused(const struct codec *k)
 	return k->refused;
 }
 
+static size_t http1_holds(const struct codec *k)
+{
+	return store_used(&k->arena) + buffer_live(&k->held).len + buffer_live(&k->out).len;
+}
+
 static bool http1_partial(const struct codec *k)
 {
 	return k->phase == HTTP1_HEAD && k->error == 0;
@@ -237,6 +242,7 @@ const struct codec_ops codec_http1 = {
 	.full = http1_full,
 	.finish = http1_fin,
 	.refused = http1_refused,
+	.holds = http1_holds,
 	.partial = http1_partial,
 	.expire = http1_expire,
 	.last = http1_last,

@@ -135,6 +135,11 @@ static unsigned opaque_refused(const struct codec *k)
 	return 0;
 }
 
+static size_t opaque_holds(const struct codec *k)
+{
+	return buffer_live(&k->out).len;
+}
+
 static bool opaque_partial(const struct codec *k)
 {
 	(void)k;
@@ -164,6 +169,7 @@ const struct codec_ops codec_opaque = {
 	.full = opaque_full,
 	.finish = opaque_finish,
 	.refused = opaque_refused,
+	.holds = opaque_holds,
 	.partial = opaque_partial,
 	.expire = opaque_expire,
 	.last = opaque_last,

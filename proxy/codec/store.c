@@ -84,6 +84,15 @@ int store_append(struct store *a, const char *p, size_t n)
 	return 0;
 }
 
+size_t store_used(const struct store *a)
+{
+	size_t n = 0;
+
+	for (const struct arena_block *b = a->newest; b != NULL; b = b->older)
+		n += b->used;
+	return n;
+}
+
 void store_text_drop(struct store *a)
 {
 	if (a->text != NULL)

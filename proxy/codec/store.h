@@ -31,6 +31,7 @@ void *store_take(struct store *a, size_t n);
 
 /* Appends to the open text (opened by the first call): 0 or -ENOMEM. a->text may move. */
 int store_append(struct store *a, const char *p, size_t n) __attribute__((warn_unused_result));
+size_t store_used(const struct store *a); /* bytes taken, the open text among them */
 void store_text_drop(struct store *a); /* the text was not wanted: its room is free again */
 void store_text_done(struct store *a); /* the text is whole; from now on it does not move */
 

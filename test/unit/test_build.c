@@ -1142,6 +1142,8 @@ static void options_have_defaults(void **state)
 	assert_int_equal(o->target_size, codec_limits_default.target);
 	assert_int_equal(o->body_rate, 0);
 	assert_int_equal(o->max_pipelined, 256);
+	assert_int_equal(o->heads_per_workload, 1000);
+	assert_int_equal(o->buffer_per_workload, 67108864);
 	assert_string_equal(o->trust_domain, "cluster.local");
 	assert_string_equal(o->metrics_address, "127.0.0.1:15020");
 	assert_string_equal(o->access_log, "/var/log/shunt/access.log");

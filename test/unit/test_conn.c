@@ -91,7 +91,7 @@ int netns_socket_here(int family)
 
 int netns_socket(struct netns_pool *p, int family, struct netns_ask *ask)
 {
-	int fd;
+	int fd, on = 1;
 
 	(void)p;
 	if (asks_wait) {
@@ -99,6 +99,7 @@ int netns_socket(struct netns_pool *p, int family, struct netns_ask *ask)
 		return -EAGAIN;
 	}
 	fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 	return fd < 0 ? -errno : fd;
 }
 
@@ -184,6 +185,7 @@ static void seat_init(struct seat *s, struct enrolled *e, uint32_t index)
 	*s = (struct seat){.worker = &worker, .enrolled = e};
 	share_init(&s->share);
 	list_init(&s->conns);
+	list_init(&s->heads);
 	worker.seats[index] = s;
 }
 
@@ -284,6 +286,9 @@ static void box_close(void)
 		turn(2);
 	assert_true(list_empty(&seats[0].conns)); /* nobody outlives both its peers */
 	assert_int_equal(worker.conns, 0);
+	assert_int_equal(node.used[0].conns, 0);
+	assert_int_equal(node_heads(&node), 0);
+	assert_int_equal(node_buffered(&node), 0);
 	assert_int_equal(dials_out, 0);
 	assert_int_equal(slots_out, 0);
 	deadline_queue_close(&worker.connect_limit);
@@ -310,6 +315,7 @@ static void connect_client(void)
 	in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	assert_int_equal(bind(door, (struct sockaddr *)&in, sizeof in), 0);
 	assert_int_equal(listen(door, 1), 0);
+	setsockopt(door, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* as our listeners have it */
 	assert_int_equal(getsockname(door, (struct sockaddr *)&in, &len), 0);
 	client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	assert_int_equal(connect(client, (struct sockaddr *)&in, len), 0);
@@ -365,15 +371,6 @@ static void assert_starts(const char *text, const char *start)
 {
 	if (strncmp(text, start, strlen(start)) != 0)
 		fail_msg("expected it to start with %s, got %s", start, text);
-}
-
-static void reset(int *fd)
-{
-	struct linger now = {.l_onoff = 1};
-
-	setsockopt(*fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
-	close(*fd);
-	*fd = -1;
 }
 
 static const struct record *newest_or_null(enum record_type type)
@@ -606,6 +603,54 @@ static void a_head_that_never_ends_is_408(void **state)
 		turn(10);
 	assert_starts(heard(client), "HTTP/1.1 408 ");
 	assert_int_equal(newest(RECORD_CONNECTION)->reason, REASON_HEAD_TIMEOUT);
+	box_close();
+}
+
+/* Of too many unfinished heads the oldest goes, by when it began. */
+static void of_too_many_unfinished_heads_the_oldest_is_408(void **state)
+{
+	int ends[4];
+
+	(void)state;
+	box_open(true);
+	worker.view->options.heads_per_workload = 2;
+	for (int i = 0; i < 4; i++) {
+		connect_client();
+		ends[i] = client;
+	}
+	say(ends[0], GET("/no") "GET /no HTTP/1.1\r\nHo"); /* a second one, held at first */
+	say(ends[1], "GET /no HTTP/1.1\r\nHo");
+	assert_starts(heard(ends[0]), "HTTP/1.1 403 ");
+	assert_int_equal(node_heads(&node), 2);
+	say(ends[3], GET("/no")); /* comes at once */
+	assert_starts(heard(ends[3]), "HTTP/1.1 403 ");
+	say(ends[0], "st: h\r\n\r\nGET /no HTTP/1.1\r\nHo"); /* one done, the next begun */
+	assert_starts(heard(ends[0]), "HTTP/1.1 403 ");
+	say(ends[2], "G");
+	assert_starts(heard(ends[1]), "HTTP/1.1 408 ");
+	assert_int_equal(newest(RECORD_REQUEST)->reason, REASON_HEADS_QUOTA);
+	assert_int_equal(newest(RECORD_REQUEST)->status, 408);
+	assert_string_equal(heard(ends[0]), "");
+	assert_int_equal(node_heads(&node), 2);
+	say(ends[0], "st: h\r\n\r\n");
+	say(ends[2], "ET /no HTTP/1.1\r\nHost: h\r\n\r\n");
+	assert_starts(heard(ends[0]), "HTTP/1.1 403 ");
+	assert_starts(heard(ends[2]), "HTTP/1.1 403 ");
+	assert_int_equal(node_heads(&node), 0);
+	for (int i = 0; i < 4; i++)
+		close(ends[i]);
+	for (int i = 0; i < 2; i++) {
+		connect_client();
+		say(client, "GET");
+		assert_int_equal(node_heads(&node), 1);
+		if (i == 0)
+			reset(&client);
+		else
+			close(client);
+		turn(5);
+		assert_int_equal(node_heads(&node), 0);
+	}
+	client = -1;
 	box_close();
 }
 
@@ -1320,7 +1365,7 @@ static void a_workload_leaves_room_for_others_and_together_they_get_all(void **s
 	assert_int_equal(node_refuses(&node, 5), REASON_NONE);
 	assert_int_equal(node_refuses(&node, 0), REASON_CONNECTIONS_QUOTA); /* 7,313 of its own */
 	worker_count_conns(&worker, 0, 1000 - (int)sum);
-	memset(node.conns_of, 0, sizeof node.conns_of);
+	memset(node.used, 0, sizeof node.used);
 	box_close();
 }
 
@@ -1855,6 +1900,118 @@ static void an_idle_connection_keeps_its_structs_only(void **state)
 	box_close();
 }
 
+/* Sends all of it, turning the loop; how much was taken when nothing more is. */
+static size_t push(int fd, const char *from, size_t len)
+{
+	size_t n = 0;
+
+	for (int quiet = 0; n < len && quiet < 50; quiet++) {
+		ssize_t sent = send(fd, from + n, len - n, MSG_NOSIGNAL);
+
+		if (sent > 0) {
+			n += (size_t)sent;
+			quiet = 0;
+		}
+		turn(0);
+	}
+	return n;
+}
+
+/* Reads until nothing more comes; how much. */
+static size_t pull(int fd)
+{
+	static char block[65536];
+	size_t n = 0;
+
+	for (int quiet = 0; quiet < 50; quiet++) {
+		ssize_t got = recv(fd, block, sizeof block, 0);
+
+		if (got > 0) {
+			n += (size_t)got;
+			quiet = 0;
+		}
+		turn(0);
+	}
+	return n;
+}
+
+/* Three connections whose servers do not read fill the buffers; another one goes on, 4 KiB at a
+ * time. When the servers read, everything arrives. */
+static void full_buffers_of_a_workload_hold_back_who_fills_them(void **state)
+{
+	static char block[64 << 20];
+	int slow[3][2], quick[2];
+	size_t sent[3], all;
+
+	(void)state;
+	box_open(false);
+	worker.view->options.buffer_per_workload = 100000;
+	for (int i = 0; i < 3; i++) {
+		connect_client();
+		server = -1;
+		accept_upstream();
+		slow[i][0] = client;
+		slow[i][1] = server;
+		sent[i] = push(client, block, sizeof block);
+		assert_true(sent[i] < sizeof block);
+	}
+	all = node_buffered(&node);
+	assert_true(all >= 100000 && all <= 100000 + BACKLOG_HIGH + READ_WHEN_FULL);
+	assert_true(node_held_back(&node) > 0);
+	connect_client();
+	server = -1;
+	accept_upstream();
+	quick[0] = client;
+	quick[1] = server;
+	for (size_t n = 0; n < 40; n++) {
+		assert_int_equal(push(quick[0], block, 10000), 10000);
+		assert_int_equal(pull(quick[1]), 10000);
+		assert_true(node_buffered(&node) < all + READ_WHEN_FULL);
+		assert_int_equal(push(quick[1], block, 10000), 10000);
+		assert_int_equal(pull(quick[0]), 10000);
+	}
+	for (int i = 0; i < 3; i++) {
+		for (size_t got = 0; got < sent[i]; got += all) {
+			all = pull(slow[i][1]);
+			assert_true(all > 0); /* nobody was forgotten */
+		}
+		assert_int_equal(push(slow[i][0], "on", 2), 2);
+		assert_int_equal(pull(slow[i][1]), 2);
+	}
+	assert_int_equal(node_buffered(&node), 0);
+	for (int i = 0; i < 3; i++) {
+		close(slow[i][0]);
+		close(slow[i][1]);
+	}
+	box_close();
+}
+
+/* A server answers without having read, and the client has filled every buffer on the way: no edge
+ * is left to come. It goes on being read, as far as that is reasonable. */
+static void an_early_answer_leaves_nobody_hanging(void **state)
+{
+	static char block[64 << 20];
+	size_t sent;
+
+	(void)state;
+	box_open(true);
+	connect_client();
+	say(client, "POST /ok HTTP/1.1\r\nHost: h\r\nContent-Length: 67108864\r\n\r\n");
+	accept_upstream();
+	sent = push(client, block, sizeof block);
+	assert_true(sent < sizeof block);
+	for (size_t more = 1; more > 0; sent += more) { /* until TCP has nothing to try either */
+		turn(150);
+		more = push(client, block, sizeof block - sent);
+	}
+	assert_int_equal(send(server, OK2, strlen(OK2), 0), strlen(OK2));
+	for (int tries = 0; tries < 100 && !list_empty(&seats[0].conns); tries++)
+		turn(2);
+	assert_true(list_empty(&seats[0].conns));
+	assert_int_equal(newest(RECORD_REQUEST)->status, 200);
+	box_close();
+}
+
 static void a_server_that_accepts_and_resets_at_once_is_heard(void **state)
 {
 	(void)state;
@@ -2064,6 +2221,7 @@ int main(void)
 		cmocka_unit_test(one_connection_too_many_is_refused_and_recorded),
 		cmocka_unit_test(a_workload_leaves_room_for_others_and_together_they_get_all),
 		cmocka_unit_test(whoever_has_no_destination_is_reset),
+		cmocka_unit_test(of_too_many_unfinished_heads_the_oldest_is_408),
 		cmocka_unit_test(whom_policy_denies_as_a_connection_is_reset),
 		cmocka_unit_test(a_kept_connection_that_goes_stale_ends_as_without_us),
 		cmocka_unit_test(a_pipelined_request_finds_a_new_upstream_when_the_old_one_closed),
@@ -2093,6 +2251,8 @@ int main(void)
 		cmocka_unit_test(who_reads_nothing_costs_64_kib_in_each_direction),
 		cmocka_unit_test(what_nobody_takes_costs_64_kib),
 		cmocka_unit_test(an_idle_connection_keeps_its_structs_only),
+		cmocka_unit_test(full_buffers_of_a_workload_hold_back_who_fills_them),
+		cmocka_unit_test(an_early_answer_leaves_nobody_hanging),
 		cmocka_unit_test(a_server_that_accepts_and_resets_at_once_is_heard),
 		cmocka_unit_test(who_resets_before_the_server_is_reached_is_heard_by_it),
 		cmocka_unit_test(a_delay_lands_in_the_clock_of_its_place),
