@@ -108,8 +108,11 @@ void arena_free(struct arena *a)
 	while (a->blocks != NULL) {
 		struct arena_block *next = a->blocks->next;
 
+		if (a->secret)
+			explicit_bzero(a->blocks->data, a->blocks->used);
 		free(a->blocks);
 		a->blocks = next;
 	}
 	a->failed = false;
+	a->secret = false;
 }

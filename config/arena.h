@@ -14,6 +14,7 @@ struct arena_block;
 struct arena { /* zeroed to begin with */
 	struct arena_block *blocks;
 	bool failed;
+	bool secret; /* it is wiped when it ends */
 };
 
 void *arena_alloc(struct arena *a, size_t n); /* zeroed; n may be 0 */

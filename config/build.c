@@ -287,7 +287,7 @@ static const struct kind kinds[] = {
 	{"Service", "v1", NULL},
 	{"EndpointSlice", "discovery.k8s.io/v1", NULL},
 	{"WorkloadEntry", "networking.istio.io/v1", NULL},
-	{"Secret", "v1", NULL},
+	{"Secret", "v1", kind_secret},
 };
 
 #define KINDS (sizeof(kinds) / sizeof(kinds[0]))
@@ -782,6 +782,7 @@ int config_build(const struct document_file *files, size_t n, struct identity_ta
 	for (size_t i = 0; i < n; i++)
 		read_file(&l, &files[i]);
 	state_merge(&l);
+	secrets_give(&l);
 	check_all(&l);
 	err = build(&l, identities, revision, out);
 	report_finish(&l.report, findings);

@@ -20,7 +20,7 @@ struct finding {
 	enum finding_level level;
 	struct location where;
 	char *text; /* one line, without the location */
-	char *excerpt; /* the offending line of the file, or NULL */
+	char *excerpt; /* the offending line, or NULL: none, or its file holds Secrets */
 };
 
 struct findings {

@@ -222,8 +222,11 @@ int files_append_state(const char *dir, struct document_files *files, char **err
 void files_free(struct document_files *f)
 {
 	for (size_t i = 0; i < f->count; i++) {
+		char *text = (char *)(uintptr_t)f->items[i].text;
+
+		explicit_bzero(text, f->items[i].len); /* it may hold Secrets */
+		free(text);
 		free((char *)(uintptr_t)f->items[i].path);
-		free((char *)(uintptr_t)f->items[i].text);
 	}
 	free(f->items);
 	*f = (struct document_files){0};

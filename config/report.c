@@ -21,12 +21,20 @@ static size_t report_file(const struct report *r, const char *path)
 	return r->file_count;
 }
 
-/* The text of line `line` of file i; empty when there is none. */
+/* Its kinds are not known while it cannot be read as YAML: any word of it will do. */
+static bool report_holds_secrets(const struct document_file *f)
+{
+	return memmem(f->text, f->len, "Secret", 6) != NULL ||
+	       memmem(f->text, f->len, "stringData", 10) != NULL;
+}
+
+/* The text of line `line` of file i; empty when there is none, or when it may be a secret. */
 static void report_line(const struct report *r, size_t i, unsigned line, struct text *out)
 {
 	const char *p, *end, *eol;
 
-	if (i >= r->file_count || line == 0 || r->files[i].len == 0)
+	if (i >= r->file_count || line == 0 || r->files[i].len == 0 ||
+	    report_holds_secrets(&r->files[i]))
 		return;
 	p = r->files[i].text;
 	end = p + r->files[i].len;

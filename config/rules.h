@@ -32,9 +32,24 @@ struct label_selector {
 	size_t count;
 };
 
+/* What becomes of a request whose header does not match. After all but the first the rule still
+ * matches. */
+enum mismatch {
+	MISMATCH_DENY, /* the rule does not match */
+	MISMATCH_LOG,
+	MISMATCH_ADD, /* one more field with the value */
+	MISMATCH_REPLACE, /* the value instead of what is there, if anything */
+	MISMATCH_DELETE, /* what is there is taken away */
+};
+
 struct header_rule {
 	const char *name; /* case does not matter */
 	const char *value; /* NULL: present is enough */
+	enum mismatch mismatch;
+	bool never; /* nothing matches: its secret does not exist, and no value was given */
+	const char *secret; /* "shop/token", which the value comes from and which is shown instead
+			       of it; NULL: none */
+	struct location where; /* of its entry */
 };
 
 struct http_rule { /* NULL: anything; else RE2, whole text */

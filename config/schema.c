@@ -187,8 +187,14 @@ const struct schema_field schema_cnp_port[] = {READ("port"), READ("protocol"), L
 					       END};
 const struct schema_field schema_cnp_rules[] = {READ("http"),	  LATER("dns"), LATER("kafka"),
 						LATER("l7proto"), LATER("l7"),	END};
-const struct schema_field schema_cnp_http[] = {
-	READ("path"), READ("method"), READ("host"), READ("headers"), LATER("headerMatches"), END};
+const struct schema_field schema_cnp_http[] = {READ("path"),	READ("method"),	       READ("host"),
+					       READ("headers"), READ("headerMatches"), END};
+const struct schema_field schema_header_match[] = {READ("name"), READ("value"), READ("secret"),
+						   READ("mismatch"), END};
+const struct schema_field schema_secret_reference[] = {READ("name"), READ("namespace"), END};
+const struct schema_field schema_secret[] = {READ("apiVersion"), READ("kind"), READ("metadata"),
+					     READ("type"),	 READ("data"), READ("stringData"),
+					     READ("immutable"),	 END};
 const struct schema_field schema_selector[] = {READ("matchLabels"), READ("matchExpressions"), END};
 const struct schema_field schema_expression[] = {READ("key"), READ("operator"), READ("values"),
 						 END};

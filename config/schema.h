@@ -73,6 +73,9 @@ extern const struct schema_field schema_cnp_ports[];
 extern const struct schema_field schema_cnp_port[];
 extern const struct schema_field schema_cnp_rules[];
 extern const struct schema_field schema_cnp_http[];
+extern const struct schema_field schema_header_match[];
+extern const struct schema_field schema_secret_reference[];
+extern const struct schema_field schema_secret[];
 extern const struct schema_field schema_selector[];
 extern const struct schema_field schema_expression[];
 

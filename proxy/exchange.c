@@ -92,14 +92,16 @@ static void exchange_limit(struct exchange *x)
 		deadline_clear(&x->limit);
 }
 
-/* By the policy of this moment: a kept connection meets the new one with its next request. */
-static enum reason exchange_judge(struct exchange *x, const struct message *head)
+/* By the policy of this moment: a kept connection meets the new one with its next request. The
+ * head in *ev becomes the one to forward. */
+static enum reason exchange_judge(struct exchange *x, struct codec_event *ev)
 {
 	struct conn *c = x->conn;
 
 	stopwatch_run(&c->watch, CLOCK_OF_POLICY, io_now());
 	conn_identify(c);
-	x->decision = policy_request(x->policy, &c->flow, head);
+	x->decision = policy_request(x->policy, &c->flow, ev->head, c->worker->scratch);
+	ev->head = policy_head(c->worker->scratch);
 	stopwatch_run(&c->watch, CLOCK_OF_WORK, io_now());
 	return x->decision.verdict == VERDICT_DENY ? x->decision.reason : REASON_NONE;
 }
@@ -178,6 +180,7 @@ static enum reason exchange_ask(struct exchange *x, const struct codec_event *ev
 
 static void exchange_begin(struct conn *c, const struct codec_event *ev)
 {
+	struct codec_event out = *ev;
 	struct exchange *x = slab_get(&c->worker->exchanges);
 	enum reason why = REASON_NONE;
 
@@ -199,7 +202,7 @@ static void exchange_begin(struct conn *c, const struct codec_event *ev)
 	x->opaque = ev->head == NULL;
 	if (!x->opaque) {
 		exchange_describe(x, ev);
-		why = exchange_judge(x, ev->head);
+		why = exchange_judge(x, &out);
 	}
 	if (why == REASON_NONE && !x->opaque &&
 	    forwarding_ends_here(&c->worker->view->options, ev->head)) {
@@ -210,7 +213,7 @@ static void exchange_begin(struct conn *c, const struct codec_event *ev)
 	if (why == REASON_NONE && !upstream_acquire(x))
 		why = REASON_NO_MEMORY;
 	else if (why == REASON_NONE && x->upstream != NULL)
-		why = exchange_ask(x, ev);
+		why = exchange_ask(x, &out);
 	if (why != REASON_NONE)
 		exchange_end(x, why);
 	exchange_limit(x);
@@ -242,6 +245,10 @@ static void exchange_forward(struct exchange *x, const struct codec_event *ev)
 		if (x->opaque && x->conn->shut_by == REASON_NONE)
 			x->conn->shut_by = REASON_CLOSED_BY_SOURCE;
 	}
+	/* Trailers may say again what a rule has taken out of the head (RFC 9110 6.5.1: some
+	 * servers merge them into it). */
+	if (ev->type == CODEC_EV_TRAILERS && x->decision.edited)
+		return;
 	if (upstream_send(x->upstream, &out) < 0)
 		exchange_end(x, REASON_INTERNAL);
 	if (waited != x->expects || ev->type == CODEC_EV_END)

@@ -13,6 +13,7 @@
 #define SHUNT_POLICY_H
 
 #include "config/snapshot.h"
+#include "config/text.h"
 #include "proxy/codec/message.h"
 
 struct flow {
@@ -36,6 +37,17 @@ enum reading {
 };
 const char *reading_name(enum reading r);
 
+/* Entries of headerMatches that did not hold, though their rules matched; in order. They live as
+ * long as the policy. */
+#define POLICY_MISMATCHES 8U
+struct header_match;
+struct policy_mismatches {
+	const struct header_match *items[POLICY_MISMATCHES];
+	unsigned count; /* of all; the first eight are kept */
+};
+/* "conf.d/a.yaml:14 X-Team ADD, conf.d/a.yaml:15 X-Id LOG". No value is ever said. */
+void policy_mismatches_text(const struct policy_mismatches *m, struct text *out);
+
 struct decision {
 	enum verdict verdict; /* a request is never PROXY: DIRECT means allowed */
 	enum reason reason; /* NONE, POLICY_L4 or POLICY_L7 */
@@ -44,14 +56,28 @@ struct decision {
 					   the subject into default deny; NULL: no policy */
 	uint32_t rule_id; /* 0: none; see policy_rule_by_id() */
 	enum reading reading; /* denied by policy_l7: the reading that no rule allows */
+	struct policy_mismatches mismatches; /* of an allowed request */
+	bool edited; /* fields of its head were added, replaced or deleted, see policy_head() */
 };
 
 /* May this connection be, and does it go through the proxy? */
 struct decision policy_connection(const struct policy *p, const struct flow *flow);
 
-/* May this request be? Asks the connection's verdict first. `head` is a request. */
+/* What a thread judges requests with: room that grows to what was needed and is used again.
+ * NULL when memory is short. */
+struct policy_scratch;
+struct policy_scratch *policy_scratch_new(void);
+void policy_scratch_free(struct policy_scratch *s); /* NULL is allowed */
+
+/* May this request be? Asks the connection's verdict first. `head` is a request. Every rule is
+ * asked of the head as it came (the receiver's of what the source's rules made of it), then
+ * those that match edit it, in order. Denied with REASON_NO_MEMORY where an edit found no room. */
 struct decision policy_request(const struct policy *p, const struct flow *flow,
-			       const struct message *head);
+			       const struct message *head, struct policy_scratch *scratch);
+
+/* The head to forward, of the request last judged and allowed with `s`: points into `s`, what was
+ * judged, and the policy. */
+const struct message *policy_head(const struct policy_scratch *s);
 
 /* NULL when the id is not of this policy. */
 const struct policy_rule *policy_rule_by_id(const struct policy *p, uint32_t id);

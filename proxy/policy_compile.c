@@ -142,19 +142,28 @@ static struct pattern pattern_make(struct compiler *c, const char *source)
 	return p;
 }
 
-static const struct header_match *headers_make(struct compiler *c, const struct http_rule *r)
+static void headers_make(struct compiler *c, const struct http_rule *r, struct http_match *m)
 {
 	struct header_match *h = keep_array(c, r->header_count, sizeof(*h));
 
 	for (size_t i = 0; h != NULL && i < r->header_count; i++) {
-		h[i].name = keep(c, r->headers[i].name);
-		h[i].value = keep(c, r->headers[i].value);
+		const struct header_rule *from = &r->headers[i];
+
+		h[i].name = keep(c, from->name);
+		h[i].value = keep(c, from->value);
+		h[i].mismatch = from->mismatch;
+		h[i].never = from->never;
+		h[i].secret = keep(c, from->secret);
+		h[i].where = keep_location(c, from->where);
+		m->effects |= from->mismatch != MISMATCH_DENY;
+		c->p->arena.secret |= from->secret != NULL;
 	}
-	return h;
+	m->headers = h;
+	m->header_count = r->header_count;
 }
 
 static const struct http_match *http_make(struct compiler *c, const struct rule_set *set,
-					  const struct port_rule *ports)
+					  const struct port_rule *ports, bool *effects)
 {
 	struct http_match *m = keep_array(c, ports->http_count, sizeof(*m));
 
@@ -164,9 +173,9 @@ static const struct http_match *http_make(struct compiler *c, const struct rule_
 		m[i].method = pattern_make(c, r->method);
 		m[i].path = pattern_make(c, r->path);
 		m[i].host = pattern_make(c, r->host);
-		m[i].headers = headers_make(c, r);
-		m[i].header_count = r->header_count;
+		headers_make(c, r, &m[i]);
 		m[i].rule_id = rule_add(c, set, r->where);
+		*effects |= m[i].effects;
 	}
 	return m;
 }
@@ -227,6 +236,7 @@ static void grant_give(struct compiler *c, const struct rule_set *set, enum dire
 			c->failed = true;
 		else
 			*slot = g;
+		side->effects |= g->effects;
 	}
 }
 
@@ -248,7 +258,7 @@ static void item_compile(struct compiler *c, const struct rule_set *set,
 		g->rule_id = rule_add(c, set, r != NULL ? r->where : item->where);
 		if (r != NULL) {
 			ports_make(c, g, r);
-			g->http = http_make(c, set, r);
+			g->http = http_make(c, set, r, &g->effects);
 			g->http_count = r->http_count;
 		}
 		if (!c->failed)

@@ -140,13 +140,18 @@ static unsigned miss_header(const struct header_match *h, const struct message *
 {
 	struct slice v = message_field(head, h->name);
 
-	if (header_matches(h, head))
+	if (!h->never && (h->mismatch != MISMATCH_DENY || header_matches(h, head)))
 		return 0;
 	if (why == NULL)
 		return 1;
 	comma(why);
 	text_adds(why, "header ", h->name, NULL);
-	if (v.p == NULL) {
+	if (h->never) {
+		text_adds(why, " never matches: there is no Secret ", h->secret, NULL);
+	} else if (h->secret != NULL) {
+		text_adds(why, v.p == NULL ? " is missing, its value is" : " is not the value",
+			  " of Secret ", h->secret, NULL);
+	} else if (v.p == NULL) {
 		text_add(why, " is missing");
 	} else {
 		text_adds(why, " \"", h->value, "\" ≠ ", NULL);
@@ -232,24 +237,42 @@ static void near_request(struct query *q)
 		(void)http_misses(best, q->head, &why);
 }
 
+static void near(struct query *q, const struct flow *flow)
+{
+	const struct policy *p = q->p;
+	bool out_bound;
+
+	if (q->denied.verdict != VERDICT_DENY)
+		return;
+	out_bound = q->denied.direction == DIRECTION_EGRESS;
+	q->subject = policy_subject(p, out_bound ? flow->src : flow->dst);
+	q->peer = out_bound ? flow->dst : flow->src;
+	if (q->subject == NULL)
+		return;
+	q->side = &q->subject->side[q->denied.direction];
+	if (q->denied.reason == REASON_POLICY_L7)
+		near_request(q);
+	else if (q->denied.reason == REASON_POLICY_L4)
+		near_connection(q);
+}
+
 void policy_near_miss(const struct policy *p, const struct flow *flow, const struct message *head,
 		      struct near_miss *out)
 {
-	struct query q = {.p = p, .port = flow->port, .head = head, .out = out};
-	bool out_bound;
+	struct query q = {.p = p, .port = flow->port, .out = out};
+	struct policy_scratch *s;
 
 	*out = (struct near_miss){0};
-	q.denied = head == NULL ? policy_connection(p, flow) : policy_request(p, flow, head);
-	if (q.denied.verdict != VERDICT_DENY)
+	if (head == NULL) {
+		q.denied = policy_connection(p, flow);
+		near(&q, flow);
 		return;
-	out_bound = q.denied.direction == DIRECTION_EGRESS;
-	q.subject = policy_subject(p, out_bound ? flow->src : flow->dst);
-	q.peer = out_bound ? flow->dst : flow->src;
-	if (q.subject == NULL)
+	}
+	s = policy_scratch_new();
+	if (s == NULL)
 		return;
-	q.side = &q.subject->side[q.denied.direction];
-	if (q.denied.reason == REASON_POLICY_L7)
-		near_request(&q);
-	else
-		near_connection(&q);
+	q.denied = policy_request(p, flow, head, s);
+	q.head = policy_head(s); /* as the source's rules made it */
+	near(&q, flow);
+	policy_scratch_free(s);
 }

@@ -15,9 +15,9 @@ static const size_t slices[] = {
 	offsetof(struct record, protocol),     offsetof(struct record, method),
 	offsetof(struct record, authority),    offsetof(struct record, path),
 	offsetof(struct record, policy),       offsetof(struct record, rule),
-	offsetof(struct record, reading),      offsetof(struct record, accel),
-	offsetof(struct record, accel_reason), offsetof(struct record, comm),
-	offsetof(struct record, cgroup),
+	offsetof(struct record, reading),      offsetof(struct record, mismatch),
+	offsetof(struct record, accel),	       offsetof(struct record, accel_reason),
+	offsetof(struct record, comm),	       offsetof(struct record, cgroup),
 };
 #define SLICES (sizeof slices / sizeof slices[0])
 
@@ -253,6 +253,7 @@ static void add_decision(struct text *t, const struct record *r)
 	if (r->reason != REASON_NONE)
 		add_word(t, "reason", reason_word(r->reason));
 	add_slice(t, "reading", r->reading);
+	add_slice(t, "mismatch", r->mismatch);
 	if (strcmp(reason_flag(r->reason), "-") != 0)
 		add_word(t, "response_flags", reason_flag(r->reason));
 	add_number(t, "attempts", r->attempts);

@@ -66,6 +66,7 @@ struct record {
 	struct slice rule; /* "conf.d/20-api.yaml:12" */
 	enum reason reason; /* NONE: left out */
 	struct slice reading; /* of a denied path */
+	struct slice mismatch; /* headers that did not match, though their rules did */
 	unsigned attempts; /* connects to the upstream, or 0 */
 	struct slice accel; /* "copy", "none" */
 	struct slice accel_reason; /* "l7" ... */

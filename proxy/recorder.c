@@ -75,6 +75,8 @@ void record_exchange(const struct exchange *x)
 	const struct conn *c = x->conn;
 	const struct policy_rule *rule = x->decision.rule;
 	char *place = rule ? rule_place(rule) : NULL;
+	char mismatch[512];
+	struct text t;
 	struct record r;
 
 	record_begin(&r, c, RECORD_REQUEST);
@@ -99,6 +101,9 @@ void record_exchange(const struct exchange *x)
 	r.reason = x->why;
 	if (x->why == REASON_POLICY_L7)
 		r.reading = slice_of(reading_name(x->decision.reading));
+	text_fixed(&t, mismatch, sizeof mismatch);
+	policy_mismatches_text(&x->decision.mismatches, &t);
+	r.mismatch = (struct slice){mismatch, t.len};
 	r.attempts = x->attempts > 0 ? x->attempts : x->reused;
 	r.reused = x->reused;
 	access_log_write(c->worker->log, &r);

@@ -109,6 +109,7 @@ static void worker_end(struct worker *w)
 	io_loop_close(&w->io);
 	uv_loop_close(&w->uv);
 	slab_drop(&w->exchanges);
+	policy_scratch_free(w->scratch);
 	view_unref(w->view);
 	free(w->free_dials);
 	close(w->reserve);
@@ -163,7 +164,8 @@ static int worker_init(struct worker *w, struct view *view, struct access_log *l
 	w->exchanges.size = sizeof(struct exchange);
 	w->view = view_ref(view);
 	w->log = access_log_writer(log);
-	if (w->log == NULL)
+	w->scratch = policy_scratch_new();
+	if (w->log == NULL || w->scratch == NULL)
 		return -ENOMEM;
 	err = dials_share_out(w);
 	if (err < 0)

@@ -89,6 +89,7 @@ struct worker {
 
 	struct view *view;
 	struct access_log_writer *log;
+	struct policy_scratch *scratch; /* what requests are judged with */
 	struct deadline_queue connect_limit;
 	struct deadline_queue response_limit; /* length 0: there is none */
 	struct deadline_queue head_limit;

@@ -248,79 +248,6 @@ static const char *read_pattern(struct cnp *c, const struct yaml_node *n)
 	return s;
 }
 
-/* The codec keeps these to itself, so a rule on them could never match. */
-static bool header_hidden(const char *name)
-{
-	static const char *const hidden[] = {
-		"connection",	     "keep-alive", "proxy-connection", "te",
-		"transfer-encoding", "upgrade",	   "content-length",   NULL};
-	size_t i = 0;
-
-	for (; hidden[i] != NULL; i++) {
-		struct slice s = {name, strlen(name)};
-
-		if (slice_is_nocase(s, hidden[i]))
-			return true;
-	}
-	return false;
-}
-
-static bool is_token(const char *s)
-{
-	static const char more[] = "!#$%&'*+-.^_`|~";
-	const char *p = s;
-
-	for (; *p != '\0'; p++)
-		if (!((*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') ||
-		      (*p >= '0' && *p <= '9') || strchr(more, *p) != NULL))
-			return false;
-	return p > s;
-}
-
-/* "Name: value", "Name value" or "Name". */
-static bool read_header(struct cnp *c, const struct yaml_node *n, struct header_rule *out)
-{
-	const char *s = read_string(c->l, n), *space;
-	size_t len;
-
-	if (s == NULL)
-		return false;
-	space = strchr(s, ' ');
-	len = space == NULL ? n->len : (size_t)(space - s);
-	if (len > 0 && s[len - 1] == ':')
-		len--;
-	out->name = arena_copy(&c->l->arena, s, len);
-	out->value = space == NULL ? NULL : space + 1;
-	if (out->name == NULL)
-		return false;
-	if (!is_token(out->name)) {
-		report_error(c->report, n->at, "'", out->name,
-			     "' is not the name of a header (write 'Name: value' or 'Name')", NULL);
-		return false;
-	}
-	if (header_hidden(out->name)) {
-		report_error(c->report, n->at, "header '", out->name,
-			     "' belongs to the connection; rules on it are not enforced", NULL);
-		return false;
-	}
-	return true;
-}
-
-static void read_headers(struct cnp *c, const struct yaml_node *n, struct http_rule *out)
-{
-	struct header_rule *h;
-
-	if (n == NULL || !read_is_list(c->l, n))
-		return;
-	h = arena_array(&c->l->arena, n->count, sizeof(*h));
-	if (h == NULL)
-		return;
-	out->headers = h;
-	for (const struct yaml_node *e = n->first; e != NULL; e = e->next)
-		if (read_header(c, e, &h[out->header_count]))
-			out->header_count++;
-}
-
 static void read_http(struct cnp *c, const struct yaml_node *list, struct port_rule *out)
 {
 	struct http_rule *h;
@@ -340,7 +267,7 @@ static void read_http(struct cnp *c, const struct yaml_node *list, struct port_r
 		r->method = read_pattern(c, yaml_get(n, "method"));
 		r->path = read_pattern(c, yaml_get(n, "path"));
 		r->host = read_pattern(c, yaml_get(n, "host"));
-		read_headers(c, yaml_get(n, "headers"), r);
+		read_header_rules(c->l, c->meta.namespace, n, r);
 	}
 }
 

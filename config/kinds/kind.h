@@ -74,6 +74,23 @@ struct listener_document {
 	struct listener_document *next;
 };
 
+/* A Secret as it was read. */
+struct secret_document {
+	const char *name; /* "shop/token" */
+	size_t count; /* of its entries */
+	const char *value; /* of the last entry; holds NUL only at its end, or `binary` */
+	bool binary; /* it has a NUL inside */
+	struct location where;
+	struct secret_document *next;
+};
+
+/* A header rule whose value a Secret has. */
+struct secret_use {
+	struct header_rule *rule; /* its value is what holds where there is no such Secret */
+	struct location at;
+	struct secret_use *next;
+};
+
 /* A document that was seen. */
 struct named {
 	const char *kind, *name; /* "ns/name", or "name" outside of namespaces */
@@ -95,6 +112,9 @@ struct load {
 	struct listener_document *listeners;
 	size_t listener_count;
 	struct rule_set *rules, **rule_tail;
+	struct secret_document *secrets;
+	size_t secret_count;
+	struct secret_use *secret_uses;
 	struct named *names; /* the last one first */
 	size_t name_count;
 	struct location udp; /* the first policy that leaves UDP alone; file NULL: none */
@@ -103,6 +123,9 @@ struct load {
 void kind_workload(struct load *l, const struct yaml_node *root);
 void kind_namespace(struct load *l, const struct yaml_node *root);
 void kind_cilium(struct load *l, const struct yaml_node *root);
+void kind_secret(struct load *l, const struct yaml_node *root);
+/* Gives header rules their values, once all files are read. */
+void secrets_give(struct load *l);
 void kind_state(struct load *l, const struct yaml_node *root); /* of the state folder */
 /* Lays what is kept over the workloads, once all files are read. */
 void state_merge(struct load *l);
@@ -161,6 +184,12 @@ bool read_port(struct load *l, const struct yaml_node *n, uint16_t *out);
 size_t ports_sort(struct load *l, struct port_entry *ports, size_t n);
 /* exclude.c: {ports: [...], cidrs: [...]}. NULL when n is, or when memory is short. */
 const struct exclusion *read_exclusion(struct load *l, const struct yaml_node *n);
+
+/* header.c: headers and headerMatches of an http rule, whose policy lies in `namespace`. */
+void read_header_rules(struct load *l, const char *namespace, const struct yaml_node *rule,
+		       struct http_rule *out);
+/* May it stand in a header as it is? */
+bool header_value_valid(const char *s);
 
 bool name_valid(const char *s, size_t max); /* lower-case letters, digits, '-' and '.' */
 bool label_key_valid(const char *s);

@@ -242,6 +242,17 @@ static const char *subject_name(const struct explain *x, enum direction d)
 	return d == DIRECTION_EGRESS ? x->from : x->to;
 }
 
+/* Headers that did not match, though their rules did. */
+static void print_mismatches(const struct decision *d)
+{
+	struct text t = {0};
+
+	policy_mismatches_text(&d->mismatches, &t);
+	if (t.len > 0)
+		printf("mismatch: %s\n", text_string(&t));
+	text_free(&t);
+}
+
 static void print_allowed(const struct explain *x, const struct decision *d, bool proxied)
 {
 	if (d->rule != NULL)
@@ -252,6 +263,7 @@ static void print_allowed(const struct explain *x, const struct decision *d, boo
 		printf("ALLOWED  the node itself always reaches its workloads\n");
 	else
 		printf("ALLOWED  no policy selects this flow\n");
+	print_mismatches(d);
 	if (!proxied)
 		printf("the connection goes DIRECT: the proxy does not see it\n");
 	else if (!x->request)
@@ -285,6 +297,16 @@ static void json_place(struct text *t, const char *name, const struct policy_rul
 	json_member(t, "file", where.file);
 	text_add(t, ",\"line\":");
 	text_add_number(t, where.line);
+}
+
+static void json_mismatches(struct text *t, const struct decision *d)
+{
+	struct text list = {0};
+
+	policy_mismatches_text(&d->mismatches, &list);
+	if (list.len > 0)
+		json_member(t, "mismatch", text_string(&list));
+	text_free(&list);
 }
 
 static const char *verdict_word(const struct decision *d)
@@ -342,13 +364,14 @@ static void print_json(const struct explain *x, const struct decision *d, bool p
 		json_member(&t, "why", near->why);
 		text_add(&t, "}");
 	}
+	json_mismatches(&t, d);
 	json_excluded(&t, x);
 	text_add(&t, "}");
 	puts(text_string(&t));
 	text_free(&t);
 }
 
-static int answer(const struct explain *x)
+static int answer(const struct explain *x, struct policy_scratch *scratch)
 {
 	const struct policy *p = x->loaded->snapshot.policy;
 	struct decision c = policy_connection(p, &x->flow), d = c;
@@ -356,7 +379,7 @@ static int answer(const struct explain *x)
 	bool proxied = c.verdict == VERDICT_PROXY;
 
 	if (x->request)
-		d = policy_request(p, &x->flow, &x->head);
+		d = policy_request(p, &x->flow, &x->head, scratch);
 	if (d.verdict == VERDICT_DENY)
 		policy_near_miss(p, &x->flow, x->request ? &x->head : NULL, &near);
 	if (x->json)
@@ -399,6 +422,8 @@ static int invalid(const struct explain *x)
 static int run(struct explain *x)
 {
 	const struct fleet *fleet = x->loaded->snapshot.fleet;
+	struct policy_scratch *scratch;
+	int status = CLI_USAGE;
 
 	if (!x->loaded->valid)
 		return invalid(x);
@@ -407,7 +432,15 @@ static int run(struct explain *x)
 		return CLI_USAGE;
 	x->head.target = x->head.path;
 	x->head.fields = x->headers;
-	return x->request && malformed(x) ? answer_malformed(x) : answer(x);
+	if (x->request && malformed(x))
+		return answer_malformed(x);
+	scratch = policy_scratch_new();
+	if (scratch != NULL)
+		status = answer(x, scratch);
+	else
+		fprintf(stderr, "shunt policy: out of memory\n");
+	policy_scratch_free(scratch);
+	return status;
 }
 
 int cli_policy(int argc, char **argv)

@@ -54,8 +54,10 @@ static void ask(const struct policy *p, uint32_t src, uint32_t dst)
 	static const char *const paths[] = {"/", "/a?b", "/a/..%2fb", "/%2525252e", "*"};
 	struct flow flow = {.src = src, .dst = dst, .port = 80};
 	struct field field = {{"x", 1}, {"y", 1}};
+	struct policy_scratch *scratch = policy_scratch_new();
 	struct near_miss near;
 
+	require(scratch != NULL);
 	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
 		struct message head = {.method = {"GET", 3},
 				       .path = {paths[i], strlen(paths[i])},
@@ -63,14 +65,16 @@ static void ask(const struct policy *p, uint32_t src, uint32_t dst)
 				       .fields = &field,
 				       .field_count = 1};
 		struct decision c = policy_connection(p, &flow),
-				d = policy_request(p, &flow, &head);
+				d = policy_request(p, &flow, &head, scratch);
 
 		require(d.verdict != VERDICT_PROXY);
 		require(c.verdict != VERDICT_DENY || d.verdict == VERDICT_DENY);
 		require(c.verdict != VERDICT_DIRECT || d.verdict == VERDICT_DIRECT);
 		require(d.rule == policy_rule_by_id(p, d.rule_id));
+		require(d.edited || policy_head(scratch)->fields == &field);
 		policy_near_miss(p, &flow, &head, &near);
 	}
+	policy_scratch_free(scratch);
 }
 
 static void use(const struct snapshot *s)

@@ -3,7 +3,6 @@
 """A second HTTP server, which answers in ways nginx does not. usage: http.py PORT
 
   /public/echo          the request's body, with its length (whatever framing it came in)
-  /public/head          the request's head, as it came
   /public/until-close   a body that ends with the connection, no length
   /public/chunks        three chunks, a trailer
   /public/big?N         N bytes, streamed
@@ -13,6 +12,7 @@
   /public/slow          answers after half a second
   /public/close         Connection: close
   /public/interim       a 103 before its 200
+  /public/head          the request's head as it came, but for its CRs, then its trailers
 """
 import socket
 import socketserver
@@ -26,6 +26,7 @@ class Handler(socketserver.StreamRequestHandler):
         self.raw = self.rfile.readline()
         line = self.raw.decode("latin-1").split()
         fields = {}
+        self.trailers = ""
         while True:
             self.raw += self.rfile.readline()
             field = self.raw.decode("latin-1").split("\r\n")[-2]
@@ -40,9 +41,14 @@ class Handler(socketserver.StreamRequestHandler):
             while True:
                 size = int(self.rfile.readline().split(b";")[0], 16)
                 out += self.rfile.read(size)
-                self.rfile.readline()
                 if size == 0:
+                    break
+                self.rfile.readline()
+            while True:
+                trailer = self.rfile.readline().decode("latin-1").rstrip("\r\n")
+                if not trailer:
                     return out
+                self.trailers += "trailer " + trailer + "\n"
         return self.rfile.read(int(fields.get("content-length", 0)))
 
     def say(self, text):
@@ -79,7 +85,9 @@ class Handler(socketserver.StreamRequestHandler):
             if path == "/public/slow":
                 time.sleep(0.5)
             close = path == "/public/close"
-            out = self.raw if path == "/public/head" else body or (path + "\n").encode()
+            out = body or (path + "\n").encode()
+            if path == "/public/head":
+                out = self.raw.replace(b"\r\n", b"\n") + self.trailers.encode("latin-1")
             self.say("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n%s\r\n"
                      % (len(out), "Connection: close\r\n" if close else ""))
             self.say(out)

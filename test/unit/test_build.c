@@ -833,7 +833,6 @@ static void a_known_kind_that_is_not_enforced_is_an_error(void **state)
 	says(KIND("security.istio.io/v1beta1", "PeerAuthentication"), 2, 7,
 	     "kind PeerAuthentication is not enforced by this version");
 	says(KIND("v1", "Service"), 2, 7, "kind Service is not enforced by this version");
-	says(KIND("v1", "Secret"), 2, 7, "kind Secret is not enforced by this version");
 }
 
 static void a_foreign_kind_is_passed_over_with_a_warning(void **state)
@@ -912,8 +911,6 @@ static void fields_that_are_not_enforced_are_errors(void **state)
 	says(IN("toPorts: [{rules: {dns: []}}]"), 7, 24, LATER("dns"));
 	says(IN("toPorts: [{rules: {kafka: []}}]"), 7, 24, LATER("kafka"));
 	says(IN("toPorts: [{terminatingTLS: {}}]"), 7, 16, LATER("terminatingTLS"));
-	says(IN("toPorts: [{rules: {http: [{headerMatches: []}]}}]"), 7, 32,
-	     LATER("headerMatches"));
 	says(IN("fromRequires: []"), 7, 5,
 	     "field 'fromRequires' was removed from this kind and is not enforced");
 	says(IN("toPorts: [{ports: [{port: http}]}]"), 7, 31,
@@ -1272,15 +1269,21 @@ static void every_option_has_a_default_that_is_valid_and_words(void **state)
 
 static void every_allocation_may_fail(void **state)
 {
-	static const char text[] =
-		WORKLOADS NAMESPACE("shop", "{team: a, shunt.dev/on-unavailable: allow}",
-				    "{exclude: {ports: [22], cidrs: [10.0.0.0/8]}}")
-			W("{selectors: ['cgroup:/a'], ports: {http: 80}}") "---\n" CNP(
-				"p", API
-				"  ingress:\n  - fromEndpoints: [{matchLabels: {app: frontend}}]\n"
-				"    toPorts: [{ports: [{port: 80, protocol: TCP}], rules: {http: "
-				"[{path: /a.b, "
-				"headers: [X]}]}}]\n  - fromEndpoints: [{}]\n");
+	static const char text[] = WORKLOADS NAMESPACE(
+		"shop", "{team: a, shunt.dev/on-unavailable: allow}",
+		"{exclude: {ports: [22], cidrs: [10.0.0.0/8]}}")
+		W("{selectors: ['cgroup:/a'], ports: {http: 80}}") "---\n" CNP(
+			"p", API
+			"  ingress:\n  - fromEndpoints: [{matchLabels: {app: frontend}}]\n"
+			"    toPorts: [{ports: [{port: 80, protocol: TCP}], rules: {http: "
+			"[{path: /a.b, "
+			"headers: [X], headerMatches: [{name: X-Y, secret: {name: s}, "
+			"mismatch: ADD}]}]}}]\n  - fromEndpoints: [{}]\n---\n") "apiVersion: "
+										"v1\nkind: "
+										"Secret\nmetadata: "
+										"{name: s, "
+										"namespace: shop}\n"
+										"data: {k: dg==}\n";
 	static const char kept[] = WORKLOAD("kept", "a", "{k: v}") WORKLOAD("shop", "api", "{}");
 	const struct document_file files[] = {options_file("workers: 1\n"),
 					      document("a.yaml", text),

@@ -252,6 +252,8 @@ static void box_open(bool http)
 	node = (struct node){.workers = &worker, .worker_count = 1, .conns_max = 8};
 	worker.node = &node;
 	worker.exchanges.size = sizeof(struct exchange);
+	worker.scratch = policy_scratch_new();
+	assert_non_null(worker.scratch);
 	assert_int_equal(uv_loop_init(&worker.uv), 0);
 	assert_int_equal(io_loop_init(&worker.io), 0);
 	assert_int_equal(deadline_queue_init(&worker.connect_limit, &worker.uv, 5000), 0);
@@ -300,6 +302,7 @@ static void box_close(void)
 	io_loop_close(&worker.io);
 	assert_int_equal(uv_loop_close(&worker.uv), 0);
 	slab_drop(&worker.exchanges);
+	policy_scratch_free(worker.scratch);
 	view_unref(worker.view);
 	unload(&config);
 }

@@ -114,6 +114,33 @@ static void a_denied_request_names_default_deny_and_the_nearest_rule(void **stat
 			    DENIED_403 "nearest rule: 20-api.yaml:15 header X-Tok is missing\n");
 }
 
+static void header_matches_are_explained_without_the_secret(void **state)
+{
+	(void)state;
+	put("30-secret.yaml",
+	    "apiVersion: v1\nkind: Secret\nmetadata: {name: token, namespace: shop}\n"
+	    "stringData: {t: hunter2}\n---\n"
+	    "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\n"
+	    "metadata: {name: more, namespace: shop}\nspec:\n"
+	    "  endpointSelector: {matchLabels: {app: api}}\n"
+	    "  ingress: [{toPorts: [{ports: [{port: '80', protocol: TCP}], rules: {http: [\n"
+	    "    {path: /log, headerMatches: [{name: X-T, secret: {name: token}, mismatch: "
+	    "LOG}]},\n"
+	    "    {path: /must, headerMatches: [{name: X-T, secret: {name: token}}]}]}}]}]\n");
+	assert_int_equal(run(EXPLAIN "|--path|/log|--header|x-t: guess"), 0);
+	assert_string_equal(out, "ALLOWED by shop/more (30-secret.yaml:12)\n"
+				 "mismatch: 30-secret.yaml:12 X-T LOG\n");
+	assert_int_equal(run(EXPLAIN "|--path|/log|--header|x-t: hunter2"), 0);
+	assert_string_equal(out, "ALLOWED by shop/more (30-secret.yaml:12)\n");
+	assert_int_equal(run(EXPLAIN "|--path|/log|-o|json"), 0);
+	assert_non_null(strstr(out, ",\"mismatch\":\"30-secret.yaml:12 X-T LOG\""));
+	assert_int_equal(run(EXPLAIN "|--path|/must|--header|x-t: guess"), 1);
+	assert_string_equal(out, DENIED_403 "nearest rule: 30-secret.yaml:13 header X-T is not the "
+					    "value of Secret shop/token\n");
+	assert_int_equal(run(EXPLAIN "|--path|/must|-o|json"), 1);
+	assert_null(strstr(out, "hunter2"));
+}
+
 static void a_denied_connection_names_the_peers_or_the_port(void **state)
 {
 	(void)state;
@@ -292,6 +319,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(an_allowed_request_names_its_rule),
 		T(a_denied_request_names_default_deny_and_the_nearest_rule),
+		T(header_matches_are_explained_without_the_secret),
 		T(a_denied_connection_names_the_peers_or_the_port),
 		T(without_a_request_it_says_which_way_the_connection_goes),
 		T(the_answer_comes_as_json_too),

@@ -458,7 +458,7 @@ static struct decision ask_head(const struct loaded *l, const char *host, const 
 			       .field_count = n,
 			       .version = MESSAGE_HTTP11};
 
-	return policy_request(l->s.policy, &flow, &head);
+	return judge(l, &flow, &head);
 }
 
 static void a_host_is_matched_with_its_port(void **state)
