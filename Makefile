@@ -138,6 +138,7 @@ include test/vm/Makefile.inc
 UNIT_SRCS := $(wildcard test/unit/test_*.c)
 UNIT_BINS := $(UNIT_SRCS:%.c=$(B)/%)
 UNIT_HELPERS := $(filter-out $(UNIT_SRCS),$(wildcard test/unit/*.c))
+comma := ,
 WRAP := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=free
 
 .SECONDARY:
@@ -146,7 +147,9 @@ $(B)/test/unit/test_%: $(B)/test/unit/test_%.o $(call objects,$(UNIT_HELPERS)) $
 	$(SAY) LD $@
 	$(Q)$(CC) $(LDFLAGS) $(if $(shell grep -l failmalloc test/unit/test_$*.c),$(WRAP) \
 		$(call objects,test/unit/failmalloc.c)) $(if $(shell grep -l noloader \
-		test/unit/test_$*.c),$(call objects,test/unit/noloader.c)) $< $(B)/libcli.a \
+		test/unit/test_$*.c),$(call objects,test/unit/noloader.c)) \
+		$(if $(shell grep -l __wrap_regex test/unit/test_$*.c),-Wl$(comma)--wrap=regex_set_match) \
+		$< $(B)/libcli.a \
 		$(ARCHIVES) $(B)/libpure.a \
 		$(LLHTTP_OBJS) $(LIBS) -lcmocka -o $@
 
@@ -158,14 +161,21 @@ $(B)/test/fuzz/replay_%: test/fuzz/fuzz_codec.c test/fuzz/replay.c $(ARCHIVES) $
 		test/fuzz/fuzz_codec.c test/fuzz/replay.c $(B)/libpure.a $(LLHTTP_OBJS) \
 		$(LLHTTP_LIBS) -o $@
 
-.PHONY: unit-bins check-unit check-pure check-docs
-unit-bins: $(UNIT_BINS) $(CORPORA:%=$(B)/test/fuzz/replay_%)
+$(B)/test/count/policy: $(B)/test/count/policy.o $(B)/libpure.a
+	$(SAY) LD $@
+	$(Q)$(CC) $(LDFLAGS) $^ $(CONFIG_LIBS) -o $@
+
+.PHONY: unit-bins check-unit check-pure check-docs check-count
+unit-bins: $(UNIT_BINS) $(CORPORA:%=$(B)/test/fuzz/replay_%) $(B)/test/count/policy
 
 check-unit: unit-bins check-pure check-docs ## unit tests, corpus replay, purity, documents
 	$(Q)B=$(B) CORPORA="$(CORPORA)" test/unit/run
 
 check-pure: $(B)/libpure.a ## the linker's proof that pure code is pure
 	$(Q)test/pure $(B)/libpure.a
+
+check-count: $(B)/test/count/policy ## what a thousand rules cost, in instructions (valgrind)
+	$(Q)B=$(B) test/count/run
 
 check-docs: ## every option, reason and metric stands in the man pages
 	$(Q)test/docs

@@ -14,6 +14,8 @@
 	/* policy */                                                                               \
 	X(1, POLICY_L4, "policy_l4", "DENY", "no L3/L4 rule allows the connection")                \
 	X(2, POLICY_L7, "policy_l7", "DENY", "no L7 rule allows the request")                      \
+	X(4, POLICY_MEMORY, "policy_memory", "DENY",                                               \
+	  "no L7 rule allows the request, as far as RE2 had the memory to tell")                   \
 	X(3, PROTOCOL_NOT_READABLE, "protocol_not_readable", "DPE",                                \
 	  "a port with http rules received bytes that are not readable as HTTP/1")                 \
 	/* decided in the kernel, before the daemon sees the connection */                         \

@@ -754,6 +754,8 @@ static int build(struct load *l, struct identity_table *t, uint64_t revision, st
 	if (labels == NULL)
 		return -ENOMEM;
 	s.policy = policy_compile(l->rules, labels, n, revision, &l->report);
+	if (s.policy == NULL && l->report.errors > 0)
+		return -EINVAL;
 	if (s.policy != NULL)
 		check_room(l, s.policy);
 	s.fleet = fleet_new(l, revision);

@@ -101,6 +101,7 @@ static enum reason exchange_judge(struct exchange *x, struct codec_event *ev)
 	stopwatch_run(&c->watch, CLOCK_OF_POLICY, io_now());
 	conn_identify(c);
 	x->decision = policy_request(x->policy, &c->flow, ev->head, c->worker->scratch);
+	x->mismatches = *policy_mismatches(c->worker->scratch);
 	ev->head = policy_head(c->worker->scratch);
 	stopwatch_run(&c->watch, CLOCK_OF_WORK, io_now());
 	return x->decision.verdict == VERDICT_DENY ? x->decision.reason : REASON_NONE;
@@ -412,6 +413,7 @@ static unsigned status_of(enum reason why)
 	switch (why) {
 	case REASON_POLICY_L4:
 	case REASON_POLICY_L7:
+	case REASON_POLICY_MEMORY:
 		return 403;
 	case REASON_NOT_SUPPORTED:
 		return 501;
@@ -434,7 +436,7 @@ static unsigned status_of(enum reason why)
  * operator can act on. */
 static int exchange_refuse(struct exchange *x, enum reason why)
 {
-	bool denied = why == REASON_POLICY_L4 || why == REASON_POLICY_L7;
+	bool denied = status_of(why) == 403;
 	char buf[256];
 	struct text t;
 

@@ -31,6 +31,7 @@ struct exchange {
 	unsigned attempts;
 	unsigned status;
 	struct decision decision; /* its rule is borrowed from `policy` */
+	struct policy_mismatches mismatches; /* and so are these */
 	struct policy *policy; /* the one that judged it; held for the exchange only */
 
 	uint64_t mark[CLOCK_COUNT]; /* watch.ns where it began */

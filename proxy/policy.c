@@ -20,8 +20,10 @@ void policy_unref(struct policy *p)
 {
 	if (p == NULL || atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) != 1)
 		return;
-	for (size_t i = 0; i < p->regex_count; i++)
-		regex_free(p->regexes[i]);
+	for (size_t i = 0; i < p->group_count; i++)
+		for (size_t j = 0; j < p->groups[i]->part_count; j++)
+			regex_set_free(p->groups[i]->parts[j].set);
+	regex_free(p->dots);
 	arena_free(&p->arena);
 	free(p);
 }
@@ -97,9 +99,13 @@ bool grant_has_port(const struct grant *g, uint16_t port)
 	return g->port_count == 0;
 }
 
-static bool grant_has(const struct grant *g, uint32_t peer, uint16_t port)
+static const struct grant *first_that_has(const struct grant *const *grants, size_t count,
+					  uint32_t peer, uint16_t port)
 {
-	return grant_has_port(g, port) && grant_has_peer(g, peer);
+	for (size_t i = 0; i < count; i++)
+		if (grant_has_port(grants[i], port) && grant_has_peer(grants[i], peer))
+			return grants[i];
+	return NULL;
 }
 
 struct decision policy_decide(const struct policy *p, enum verdict v, enum reason why,
@@ -124,26 +130,27 @@ const struct side *policy_side_of(const struct policy *p, uint32_t subject, uint
 	return &s->side[direction];
 }
 
-struct decision policy_side(const struct policy *p, uint32_t subject, uint32_t peer, uint16_t port,
-			    enum direction direction)
+struct decision policy_side_decide(const struct policy *p, const struct side *side, uint32_t peer,
+				   uint16_t port, enum direction direction)
 {
-	const struct side *side = policy_side_of(p, subject, peer, direction);
-	uint32_t proxied = 0;
+	const struct grant *g;
 
 	if (side == NULL)
 		return policy_decide(p, VERDICT_DIRECT, REASON_NONE, direction, 0);
-	for (size_t i = 0; i < side->count; i++) {
-		const struct grant *g = side->grants[i];
-
-		if (!grant_has(g, peer, port))
-			continue;
-		if (g->http_count == 0)
-			return policy_decide(p, VERDICT_DIRECT, REASON_NONE, direction, g->rule_id);
-		proxied = proxied == 0 ? g->rule_id : proxied;
-	}
-	if (proxied != 0)
-		return policy_decide(p, VERDICT_PROXY, REASON_NONE, direction, proxied);
+	g = first_that_has(side->direct, side->direct_count, peer, port);
+	if (g != NULL)
+		return policy_decide(p, VERDICT_DIRECT, REASON_NONE, direction, g->rule_id);
+	g = first_that_has(side->proxied, side->proxied_count, peer, port);
+	if (g != NULL)
+		return policy_decide(p, VERDICT_PROXY, REASON_NONE, direction, g->rule_id);
 	return policy_decide(p, VERDICT_DENY, REASON_POLICY_L4, direction, side->deny_rule);
+}
+
+struct decision policy_side(const struct policy *p, uint32_t subject, uint32_t peer, uint16_t port,
+			    enum direction direction)
+{
+	return policy_side_decide(p, policy_side_of(p, subject, peer, direction), peer, port,
+				  direction);
 }
 
 struct decision policy_both(struct decision out, struct decision in)

@@ -50,13 +50,13 @@ void policy_mismatches_text(const struct policy_mismatches *m, struct text *out)
 
 struct decision {
 	enum verdict verdict; /* a request is never PROXY: DIRECT means allowed */
-	enum reason reason; /* NONE, POLICY_L4 or POLICY_L7 */
+	enum reason
+		reason; /* NONE, POLICY_L4, or of requests POLICY_L7, POLICY_MEMORY, NO_MEMORY */
 	enum direction direction; /* which end's policy the rule is of */
 	const struct policy_rule *rule; /* the one that allowed or, denied, the one that put
 					   the subject into default deny; NULL: no policy */
 	uint32_t rule_id; /* 0: none; see policy_rule_by_id() */
 	enum reading reading; /* denied by policy_l7: the reading that no rule allows */
-	struct policy_mismatches mismatches; /* of an allowed request */
 	bool edited; /* fields of its head were added, replaced or deleted, see policy_head() */
 };
 
@@ -75,9 +75,10 @@ void policy_scratch_free(struct policy_scratch *s); /* NULL is allowed */
 struct decision policy_request(const struct policy *p, const struct flow *flow,
 			       const struct message *head, struct policy_scratch *scratch);
 
-/* The head to forward, of the request last judged and allowed with `s`: points into `s`, what was
- * judged, and the policy. */
+/* Of the request last judged with `s`, until the next: the head to forward, if it was allowed
+ * (points into `s`, what was judged, and the policy), and what did not match of it. */
 const struct message *policy_head(const struct policy_scratch *s);
+const struct policy_mismatches *policy_mismatches(const struct policy_scratch *s);
 
 /* NULL when the id is not of this policy. */
 const struct policy_rule *policy_rule_by_id(const struct policy *p, uint32_t id);

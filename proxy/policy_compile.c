@@ -110,36 +110,12 @@ static uint32_t rule_add(struct compiler *c, const struct rule_set *set, struct 
 	return (uint32_t)p->rule_count;
 }
 
-/* Bytes that stand for themselves in RE2 and are no part of a longer character. */
-static bool plain(char c)
+static void pattern_keep(struct compiler *c, struct http_match *m, enum http_field f,
+			 const char *source)
 {
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-	       (c != '\0' && strchr("/-_~:@!=,;&'%<>\" #", c) != NULL);
-}
-
-static struct pattern pattern_make(struct compiler *c, const char *source)
-{
-	struct pattern p = {.kind = PATTERN_ANY};
-	struct policy *policy = c->p;
-	struct regex **slot;
-	char error[8];
-
-	if (source == NULL)
-		return p;
-	p.source = keep(c, source);
-	while (plain(source[p.len]))
-		p.len++;
-	if (source[p.len] == '\0') {
-		p.kind = PATTERN_LITERAL;
-		return p;
-	}
-	p.kind = strcmp(source + p.len, ".*") == 0 ? PATTERN_PREFIX : PATTERN_REGEX;
-	slot = arena_push(&policy->arena, (void **)&policy->regexes, &policy->regex_count,
-			  &policy->regex_room, sizeof(*slot));
-	if (slot != NULL)
-		p.regex = *slot = regex_new(source, strlen(source), error, sizeof(error));
-	c->failed |= p.regex == NULL; /* it was parsed before: memory */
-	return p;
+	m->source[f] = keep(c, source);
+	m->pattern[f] = pattern_make(&c->p->arena, &c->p->patterns[f], m->source[f]);
+	c->failed |= m->pattern[f] == NULL;
 }
 
 static void headers_make(struct compiler *c, const struct http_rule *r, struct http_match *m)
@@ -163,20 +139,22 @@ static void headers_make(struct compiler *c, const struct http_rule *r, struct h
 }
 
 static const struct http_match *http_make(struct compiler *c, const struct rule_set *set,
-					  const struct port_rule *ports, bool *effects)
+					  const struct port_rule *ports)
 {
 	struct http_match *m = keep_array(c, ports->http_count, sizeof(*m));
 
 	for (size_t i = 0; m != NULL && i < ports->http_count; i++) {
 		const struct http_rule *r = &ports->http[i];
 
-		m[i].method = pattern_make(c, r->method);
-		m[i].path = pattern_make(c, r->path);
-		m[i].host = pattern_make(c, r->host);
+		pattern_keep(c, &m[i], HTTP_PATH, r->path);
+		pattern_keep(c, &m[i], HTTP_METHOD, r->method);
+		pattern_keep(c, &m[i], HTTP_HOST, r->host);
 		headers_make(c, r, &m[i]);
 		m[i].rule_id = rule_add(c, set, r->where);
-		*effects |= m[i].effects;
+		c->failed |= c->failed || !header_id_make(c->p, &m[i]);
 	}
+	c->failed |= c->failed ||
+		     !groups_make(c->p, c->report, ports->where, set->policy, m, ports->http_count);
 	return m;
 }
 
@@ -236,7 +214,6 @@ static void grant_give(struct compiler *c, const struct rule_set *set, enum dire
 			c->failed = true;
 		else
 			*slot = g;
-		side->effects |= g->effects;
 	}
 }
 
@@ -258,7 +235,7 @@ static void item_compile(struct compiler *c, const struct rule_set *set,
 		g->rule_id = rule_add(c, set, r != NULL ? r->where : item->where);
 		if (r != NULL) {
 			ports_make(c, g, r);
-			g->http = http_make(c, set, r, &g->effects);
+			g->http = http_make(c, set, r);
 			g->http_count = r->http_count;
 		}
 		if (!c->failed)
@@ -401,6 +378,17 @@ static void warn_all(struct compiler *c)
 	free(told.ids);
 }
 
+static bool patterns_finish(struct policy *p)
+{
+	char error[8];
+
+	p->dots = regex_new(".*", 2, error, sizeof(error));
+	for (enum http_field f = 0; f < HTTP_PATTERNS; f++)
+		if (!pattern_table_finish(&p->arena, &p->patterns[f]))
+			return false;
+	return p->dots != NULL;
+}
+
 struct policy *policy_compile(const struct rule_set *sets, const struct identity_labels *identities,
 			      size_t identity_count, uint64_t revision, struct report *report)
 {
@@ -415,6 +403,8 @@ struct policy *policy_compile(const struct rule_set *sets, const struct identity
 	subjects_make(&c);
 	for (; sets != NULL && !c.failed; sets = sets->next)
 		set_compile(&c, sets);
+	c.failed |= !c.failed && !patterns_finish(c.p);
+	c.failed |= !c.failed && !indexes_make(c.p);
 	if (!c.failed)
 		warn_all(&c);
 	free(c.grant_room[0]);

@@ -8,16 +8,28 @@
 #include <string.h>
 
 #include "proxy/policy_impl.h"
+#include "proxy/regex.h"
 
 struct policy_scratch *policy_scratch_new(void)
 {
-	return calloc(1, sizeof(struct policy_scratch));
+	struct policy_scratch *s = calloc(1, sizeof(*s));
+
+	if (s == NULL)
+		return NULL;
+	s->hits = regex_hits_new();
+	if (s->hits != NULL)
+		return s;
+	free(s);
+	return NULL;
 }
 
 void policy_scratch_free(struct policy_scratch *s)
 {
 	if (s == NULL)
 		return;
+	regex_hits_free(s->hits);
+	for (enum http_field f = 0; f < HTTP_FIELDS; f++)
+		free(s->ids[f].items);
 	free(s->fields);
 	free(s->matched);
 	free(s);
@@ -26,6 +38,11 @@ void policy_scratch_free(struct policy_scratch *s)
 const struct message *policy_head(const struct policy_scratch *s)
 {
 	return &s->head;
+}
+
+const struct policy_mismatches *policy_mismatches(const struct policy_scratch *s)
+{
+	return &s->mismatches;
 }
 
 /* Compares all of both: how long it takes says nothing of a secret. */
@@ -187,8 +204,8 @@ static bool edit(struct policy_scratch *s, const struct header_match *h)
 bool policy_edit(struct policy_scratch *s)
 {
 	for (size_t i = 0; i < s->matched_count; i++)
-		for (size_t j = 0; j < s->matched[i]->header_count; j++)
-			if (!edit(s, &s->matched[i]->headers[j]))
+		for (size_t j = 0; j < s->matched[i].match->header_count; j++)
+			if (!edit(s, &s->matched[i].match->headers[j]))
 				return false;
 	return true;
 }

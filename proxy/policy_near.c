@@ -110,26 +110,33 @@ static void say_slice(struct text *why, struct slice s)
 }
 
 /* The rule says the path without its query: the commonest mistake of all. */
-static void say_query(const struct http_match *m, struct slice path, struct text *why)
+static void say_query(const struct query *q, const struct http_match *m, struct text *why)
 {
+	struct slice path = q->head->path;
 	const char *mark = path.len > 0 ? memchr(path.p, '?', path.len) : NULL;
 
-	if (mark == NULL || pattern_match(&m->path, path))
+	if (mark == NULL || http_field_matches(q->p, m, HTTP_PATH, path))
 		return;
 	path.len = (size_t)(mark - path.p);
-	if (pattern_match(&m->path, path))
+	if (http_field_matches(q->p, m, HTTP_PATH, path))
 		text_add(why, " (the query belongs to the path)");
 }
 
 /* Counts the field when it is in the way, and says so when `why` is there. */
-static unsigned miss(const struct pattern *p, struct slice value, const char *field,
+static unsigned miss(const struct query *q, const struct http_match *m, enum http_field f,
 		     struct text *why)
 {
-	if (pattern_match(p, value))
+	static const char *const names[] = {"path", "method", "host"};
+	const struct message *head = q->head;
+	struct slice value = f == HTTP_PATH	? head->path
+			     : f == HTTP_METHOD ? head->method
+						: head->authority;
+
+	if (http_field_matches(q->p, m, f, value))
 		return 0;
 	if (why != NULL) {
 		comma(why);
-		text_adds(why, field, " ", p->source, " ≠ ", NULL);
+		text_adds(why, names[f], " ", m->source[f], " ≠ ", NULL);
 		say_slice(why, value);
 	}
 	return 1;
@@ -160,17 +167,15 @@ static unsigned miss_header(const struct header_match *h, const struct message *
 	return 1;
 }
 
-static unsigned http_misses(const struct http_match *m, const struct message *head,
-			    struct text *why)
+static unsigned http_misses(const struct query *q, const struct http_match *m, struct text *why)
 {
-	unsigned n = miss(&m->method, head->method, "method", why) +
-		     miss(&m->path, head->path, "path", why);
+	unsigned n = miss(q, m, HTTP_METHOD, why) + miss(q, m, HTTP_PATH, why);
 
 	if (why != NULL)
-		say_query(m, head->path, why);
-	n += miss(&m->host, head->authority, "host", why);
+		say_query(q, m, why);
+	n += miss(q, m, HTTP_HOST, why);
 	for (size_t i = 0; i < m->header_count; i++)
-		n += miss_header(&m->headers[i], head, why);
+		n += miss_header(&m->headers[i], q->head, why);
 	return n;
 }
 
@@ -179,7 +184,7 @@ static size_t common(const struct http_match *m, struct slice path)
 {
 	size_t n = 0;
 
-	while (m->path.source != NULL && n < path.len && m->path.source[n] == path.p[n])
+	while (m->source[HTTP_PATH] != NULL && n < path.len && m->source[HTTP_PATH][n] == path.p[n])
 		n++;
 	return n;
 }
@@ -193,7 +198,7 @@ static const struct http_match *nearest_http(const struct query *q, unsigned *mi
 		const struct grant *g = q->side->grants[i];
 
 		for (size_t j = 0; grant_misses(q, g) == 0 && j < g->http_count; j++) {
-			unsigned n = http_misses(&g->http[j], q->head, NULL);
+			unsigned n = http_misses(q, &g->http[j], NULL);
 
 			if (n < *misses || (n == *misses && common(&g->http[j], q->head->path) >
 								    common(best, q->head->path))) {
@@ -234,7 +239,7 @@ static void near_request(struct query *q)
 	if (misses == 0)
 		say_reading(q, &why);
 	else
-		(void)http_misses(best, q->head, &why);
+		(void)http_misses(q, best, &why);
 }
 
 static void near(struct query *q, const struct flow *flow)
@@ -250,7 +255,7 @@ static void near(struct query *q, const struct flow *flow)
 	if (q->subject == NULL)
 		return;
 	q->side = &q->subject->side[q->denied.direction];
-	if (q->denied.reason == REASON_POLICY_L7)
+	if (q->denied.reason == REASON_POLICY_L7 || q->denied.reason == REASON_POLICY_MEMORY)
 		near_request(q);
 	else if (q->denied.reason == REASON_POLICY_L4)
 		near_connection(q);

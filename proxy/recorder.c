@@ -66,7 +66,7 @@ static void record_times(struct record *r, const struct conn *c, const uint64_t 
 
 static bool is_denial(enum reason why)
 {
-	return why == REASON_POLICY_L4 || why == REASON_POLICY_L7 ||
+	return why == REASON_POLICY_L4 || why == REASON_POLICY_L7 || why == REASON_POLICY_MEMORY ||
 	       why == REASON_PROTOCOL_NOT_READABLE;
 }
 
@@ -99,10 +99,10 @@ void record_exchange(const struct exchange *x)
 	r.policy = slice_of(rule ? rule->policy : NULL);
 	r.rule = slice_of(place);
 	r.reason = x->why;
-	if (x->why == REASON_POLICY_L7)
+	if (x->why == REASON_POLICY_L7 || x->why == REASON_POLICY_MEMORY)
 		r.reading = slice_of(reading_name(x->decision.reading));
 	text_fixed(&t, mismatch, sizeof mismatch);
-	policy_mismatches_text(&x->decision.mismatches, &t);
+	policy_mismatches_text(&x->mismatches, &t);
 	r.mismatch = (struct slice){mismatch, t.len};
 	r.attempts = x->attempts > 0 ? x->attempts : x->reused;
 	r.reused = x->reused;

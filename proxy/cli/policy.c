@@ -10,6 +10,7 @@
 
 #include "config/report.h"
 #include "proxy/cli/offline.h"
+#include "proxy/record.h"
 
 #define HEADERS_MAX 64
 
@@ -46,6 +47,7 @@ struct explain {
 	struct message head;
 	struct field headers[HEADERS_MAX];
 	struct offline *loaded;
+	struct policy_mismatches mismatches; /* of the request, if it is allowed */
 };
 
 static struct slice slice_of(const char *s)
@@ -243,11 +245,11 @@ static const char *subject_name(const struct explain *x, enum direction d)
 }
 
 /* Headers that did not match, though their rules did. */
-static void print_mismatches(const struct decision *d)
+static void print_mismatches(const struct policy_mismatches *m)
 {
 	struct text t = {0};
 
-	policy_mismatches_text(&d->mismatches, &t);
+	policy_mismatches_text(m, &t);
 	if (t.len > 0)
 		printf("mismatch: %s\n", text_string(&t));
 	text_free(&t);
@@ -263,7 +265,7 @@ static void print_allowed(const struct explain *x, const struct decision *d, boo
 		printf("ALLOWED  the node itself always reaches its workloads\n");
 	else
 		printf("ALLOWED  no policy selects this flow\n");
-	print_mismatches(d);
+	print_mismatches(&x->mismatches);
 	if (!proxied)
 		printf("the connection goes DIRECT: the proxy does not see it\n");
 	else if (!x->request)
@@ -271,13 +273,17 @@ static void print_allowed(const struct explain *x, const struct decision *d, boo
 		       "and --path)\n");
 }
 
+static const char *answer_of(const struct decision *d)
+{
+	return d->reason == REASON_POLICY_L4 ? "ECONNREFUSED" : "403";
+}
+
 static void print_denied(const struct explain *x, const struct decision *d,
 			 const struct near_miss *near)
 {
-	printf("DENIED %s  by default-deny (%s of %s selected by %s %s, %s:%u)\n",
-	       d->reason == REASON_POLICY_L7 ? "403" : "ECONNREFUSED", direction_name(d->direction),
-	       subject_name(x, d->direction), d->rule->kind, d->rule->policy, d->rule->where.file,
-	       d->rule->where.line);
+	printf("DENIED %s  by default-deny (%s of %s selected by %s %s, %s:%u)\n", answer_of(d),
+	       direction_name(d->direction), subject_name(x, d->direction), d->rule->kind,
+	       d->rule->policy, d->rule->where.file, d->rule->where.line);
 	if (near->rule != NULL)
 		printf("nearest rule: %s:%u %s\n", near->where.file, near->where.line, near->why);
 }
@@ -299,11 +305,11 @@ static void json_place(struct text *t, const char *name, const struct policy_rul
 	text_add_number(t, where.line);
 }
 
-static void json_mismatches(struct text *t, const struct decision *d)
+static void json_mismatches(struct text *t, const struct policy_mismatches *m)
 {
 	struct text list = {0};
 
-	policy_mismatches_text(&d->mismatches, &list);
+	policy_mismatches_text(m, &list);
 	if (list.len > 0)
 		json_member(t, "mismatch", text_string(&list));
 	text_free(&list);
@@ -347,13 +353,12 @@ static void print_json(const struct explain *x, const struct decision *d, bool p
 	text_adds(&t, "{\"verdict\":\"", verdict_word(d), "\"", NULL);
 	json_member(&t, "connection", proxied ? "proxy" : denied ? "denied" : "direct");
 	if (denied) {
-		json_member(&t, "reason",
-			    d->reason == REASON_POLICY_L7 ? "policy_l7" : "policy_l4");
-		json_member(&t, "answer", d->reason == REASON_POLICY_L7 ? "403" : "ECONNREFUSED");
+		json_member(&t, "reason", reason_word(d->reason));
+		json_member(&t, "answer", answer_of(d));
 		json_member(&t, "direction", direction_name(d->direction));
 		json_member(&t, "subject", subject_name(x, d->direction));
 	}
-	if (denied && d->reason == REASON_POLICY_L7)
+	if (denied && d->reason != REASON_POLICY_L4)
 		json_member(&t, "reading", reading_name(d->reading));
 	if (d->rule != NULL) {
 		json_place(&t, denied ? "default_deny" : "rule", d->rule, d->rule->where);
@@ -364,22 +369,24 @@ static void print_json(const struct explain *x, const struct decision *d, bool p
 		json_member(&t, "why", near->why);
 		text_add(&t, "}");
 	}
-	json_mismatches(&t, d);
+	json_mismatches(&t, &x->mismatches);
 	json_excluded(&t, x);
 	text_add(&t, "}");
 	puts(text_string(&t));
 	text_free(&t);
 }
 
-static int answer(const struct explain *x, struct policy_scratch *scratch)
+static int answer(struct explain *x, struct policy_scratch *scratch)
 {
 	const struct policy *p = x->loaded->snapshot.policy;
 	struct decision c = policy_connection(p, &x->flow), d = c;
 	struct near_miss near = {0};
 	bool proxied = c.verdict == VERDICT_PROXY;
 
-	if (x->request)
+	if (x->request) {
 		d = policy_request(p, &x->flow, &x->head, scratch);
+		x->mismatches = *policy_mismatches(scratch);
+	}
 	if (d.verdict == VERDICT_DENY)
 		policy_near_miss(p, &x->flow, x->request ? &x->head : NULL, &near);
 	if (x->json)

@@ -81,12 +81,12 @@ static void mismatches_are(const struct loaded *l, const char *name, const char 
 			       .fields = &f,
 			       .field_count = 1};
 	struct policy_scratch *s = policy_scratch_new();
-	struct decision d = policy_request(l->s.policy, &flow, &head, s);
 	char buf[512];
 	struct text t;
 
+	(void)policy_request(l->s.policy, &flow, &head, s);
 	text_fixed(&t, buf, sizeof(buf));
-	policy_mismatches_text(&d.mismatches, &t);
+	policy_mismatches_text(policy_mismatches(s), &t);
 	assert_string_equal(text_string(&t), want);
 	policy_scratch_free(s);
 }
@@ -289,6 +289,28 @@ static void every_rule_that_matches_edits_and_no_other(void **state)
 	unload(&l);
 }
 
+static void what_was_added_is_known_though_fields_before_it_are_gone(void **state)
+{
+	struct loaded l = good(WORKLOADS CNP(
+		"p", HTTP("{headerMatches: [{name: X-A, value: a, mismatch: ADD}]},"
+			  "{headerMatches: [{name: X-D, value: d, mismatch: DELETE}]},"
+			  "{headerMatches: [{name: X-A, value: a, mismatch: ADD}]}")));
+
+	(void)state;
+	ASKED(&l, "x-d=1;x-a=o;x-d=2;", "x-a=o;X-A=a;");
+	unload(&l);
+	l = good(WORKLOADS CNP("p",
+			       HTTP("{headerMatches: [{name: X-A, value: a, mismatch: ADD}]},"
+				    "{headerMatches: [{name: X-R, value: r, mismatch: REPLACE}]},"
+				    "{headerMatches: [{name: X-A, value: a, mismatch: ADD}]}")));
+	ASKED(&l, "x-r=1;x-a=o;x-r=2;", "X-R=r;x-a=o;X-A=a;");
+	unload(&l);
+	l = good(WORKLOADS MATCH("{name: X-R, value: r, mismatch: REPLACE},"
+				 "{name: X-A, value: a, mismatch: ADD}"));
+	ASKED(&l, "x-r=1;x-a=o;x-a=a;", "X-R=r;x-a=o;x-a=a;X-A=a;");
+	unload(&l);
+}
+
 static void what_one_rule_adds_another_does_not_see_but_does_not_add_again(void **state)
 {
 	struct loaded l = good(WORKLOADS CNP(
@@ -301,6 +323,17 @@ static void what_one_rule_adds_another_does_not_see_but_does_not_add_again(void 
 	ASKED(&l, "q=r;", "q=r;X-A=a;");
 	ASKED(&l, "x-a=o;", "x-a=o;X-A=a;");
 	ASKED(&l, "x-a=a;", "x-a=a;X-B=b;");
+	unload(&l);
+}
+
+static void a_rule_is_told_once_though_its_expression_stands_in_several_policies(void **state)
+{
+#define LOGGED "{path: '/(a|b)?.?', headerMatches: [{name: X-A, mismatch: LOG}]}"
+	struct loaded l = good(WORKLOADS CNP("p", HTTP(LOGGED))
+				       CNP("q", HTTP(LOGGED ", {path: '/[x]?', method: 'G.T'}")));
+
+	(void)state;
+	mismatches_are(&l, "q", "r", "conf.d/a.yaml:35 X-A LOG, conf.d/a.yaml:46 X-A LOG");
 	unload(&l);
 }
 
@@ -343,7 +376,7 @@ static void edits_are_made_once_by_the_raw_reading(void **state)
 	head.path = text_slice("/public/..%2fother");
 	d = policy_request(l.s.policy, &flow, &head, s);
 	assert_int_equal(d.verdict, VERDICT_DENY);
-	assert_int_equal(d.mismatches.count, 0);
+	assert_int_equal(policy_mismatches(s)->count, 0);
 	assert_false(d.edited);
 	policy_scratch_free(s);
 	unload(&l);
@@ -373,12 +406,13 @@ static void more_mismatches_than_are_told_are_counted(void **state)
 	flow = flow_of(&l, "shop/frontend", "shop/api", 80);
 	for (int again = 0; again < 2; again++) {
 		d = policy_request(l.s.policy, &flow, &head, s);
-		assert_int_equal(d.mismatches.count, 40);
+		assert_int_equal(policy_mismatches(s)->count, 40);
+		assert_true(d.edited);
 		assert_int_equal(policy_head(s)->field_count, 40);
 		for (size_t i = 0; i < 40; i++)
 			assert_int_equal(policy_head(s)->fields[i].value.p[0], 'v');
 	}
-	policy_mismatches_text(&d.mismatches, &t);
+	policy_mismatches_text(policy_mismatches(s), &t);
 	assert_non_null(strstr(text_string(&t), "X-7 ADD, …"));
 	text_free(&t);
 	policy_scratch_free(s);
@@ -593,7 +627,10 @@ int main(void)
 		cmocka_unit_test(presence_may_be_made_good),
 		cmocka_unit_test(a_secret_is_put_in_and_never_told),
 		cmocka_unit_test(every_rule_that_matches_edits_and_no_other),
+		cmocka_unit_test(what_was_added_is_known_though_fields_before_it_are_gone),
 		cmocka_unit_test(what_one_rule_adds_another_does_not_see_but_does_not_add_again),
+		cmocka_unit_test(
+			a_rule_is_told_once_though_its_expression_stands_in_several_policies),
 		cmocka_unit_test(the_receivers_rules_see_what_the_sources_rules_made),
 		cmocka_unit_test(edits_are_made_once_by_the_raw_reading),
 		cmocka_unit_test(more_mismatches_than_are_told_are_counted),
