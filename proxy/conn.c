@@ -17,7 +17,7 @@
 #include "proxy/recorder.h"
 #include "proxy/upstream.h"
 
-#define DRAIN_MAX (64 * 1024) /* of a refused body */
+#define DRAIN_MAX (64 * 1024) /* of the body of a request that we refused */
 #define LINGER_MAX (1024 * 1024) /* after the goodbye */
 
 #define MAY(state) (1U << (state))
@@ -379,7 +379,7 @@ static void conn_step(struct conn *c, int err)
 		body_watch(c);
 	if (err != 0)
 		conn_fail(c, reason_of(err));
-	else if (c->dropped > DRAIN_MAX)
+	else if (c->dropped > DRAIN_MAX && !c->drops_all)
 		conn_linger(c, REASON_REFUSED_BODY);
 }
 

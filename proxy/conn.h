@@ -76,7 +76,8 @@ struct conn {
 	uint64_t bytes_out; /* written to it */
 	unsigned attempts; /* dials */
 	bool upstream_served; /* one of them was answered */
-	size_t dropped; /* body bytes of a refused request */
+	size_t dropped; /* body bytes of a request that is over */
+	bool drops_all; /* its server answered it, and keeps its own connection */
 	unsigned pipelined; /* requests begun since the last read */
 };
 

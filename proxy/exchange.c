@@ -198,6 +198,7 @@ static void exchange_begin(struct conn *c, const struct codec_event *ev)
 	deadline_init(&x->limit);
 	list_append(&c->exchanges, &x->link);
 	c->dropped = 0;
+	c->drops_all = false;
 	deadline_clear(&c->head_limit);
 	conn_request_begun(c);
 	x->opaque = ev->head == NULL;
@@ -294,6 +295,7 @@ static void exchange_answered(struct exchange *x)
 	}
 	x->upstream = NULL;
 	x->ended = true;
+	x->conn->drops_all = !x->request_whole; /* a server that answers early reads on */
 	upstream_release(u, x->request_whole);
 }
 
