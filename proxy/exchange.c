@@ -375,14 +375,16 @@ void exchange_answer(struct exchange *x, const struct codec_event *ev)
 	struct codec_event out = *ev;
 	size_t before = conn_backlog(c);
 	struct message head;
+	int err;
 
 	out.stream = x->stream;
 	if (ev->type == CODEC_EV_HEAD && ev->head != NULL && c->worker->view->options.via) {
 		forwarding_response(&head, ev->head);
 		out.head = &head;
 	}
-	if (c->ops->emit(c->codec, &out) < 0) {
-		exchange_end(x, REASON_UPSTREAM_PROTOCOL);
+	err = c->ops->emit(c->codec, &out);
+	if (err < 0) {
+		exchange_end(x, err == -ENOMEM ? REASON_NO_MEMORY : REASON_UPSTREAM_PROTOCOL);
 		return;
 	}
 	if (ev->type == CODEC_EV_HEAD && ev->head != NULL) {
