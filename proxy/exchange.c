@@ -3,7 +3,6 @@
 #include "proxy/exchange.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "config/text.h"
@@ -139,20 +138,19 @@ static int exchange_say(struct exchange *x, unsigned status, const char *type, s
 /* An OPTIONS or TRACE that is to go no further: answered here (RFC 9110 7.6.2). */
 static void exchange_reflect(struct exchange *x, const struct message *head)
 {
-	struct slice content = {"", 0};
-	char *trace = NULL;
-	int err = 0;
+	char buf[8192];
+	struct text t;
+	unsigned status = 200;
 
 	exchange_abandon(x, REASON_NONE);
-	if (slice_is(head->method, "TRACE")) {
-		trace = forwarding_trace(head, &content.len);
-		content.p = trace;
-		err = trace == NULL ? -ENOMEM : 0;
+	text_fixed(&t, buf, sizeof buf);
+	if (slice_is(head->method, "TRACE"))
+		forwarding_trace(&t, head);
+	if (text_failed(&t)) { /* half of it would be a lie */
+		status = 431;
+		t.len = 0;
 	}
-	if (err == 0)
-		err = exchange_say(x, 200, "message/http", content);
-	free(trace);
-	if (err < 0)
+	if (exchange_say(x, status, "message/http", (struct slice){buf, t.len}) < 0)
 		conn_close(x->conn, REASON_NO_MEMORY, true);
 	else
 		conn_wake(x->conn);

@@ -7,8 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "config/text.h"
-
 #define HOPS_MAX UINT64_C(2147483647) /* that we count; RFC 9110 7.6.2 lets a hop have one */
 
 static struct slice text_slice(const char *s)
@@ -167,15 +165,14 @@ void forwarding_response(struct message *out, const struct message *head)
 	out->added_count = 1;
 }
 
-char *forwarding_trace(const struct message *head, size_t *len)
+void forwarding_trace(struct text *to, const struct message *head)
 {
 	static const char *const secrets[] = {"authorization", "proxy-authorization", "cookie"};
-	struct text t = {0};
 
-	text_add_slice(&t, head->method);
-	text_add_char(&t, ' ');
-	text_add_slice(&t, head->target);
-	text_add(&t, head->version == MESSAGE_HTTP10 ? " HTTP/1.0\r\n" : " HTTP/1.1\r\n");
+	text_add_slice(to, head->method);
+	text_add_char(to, ' ');
+	text_add_slice(to, head->target);
+	text_add(to, head->version == MESSAGE_HTTP10 ? " HTTP/1.0\r\n" : " HTTP/1.1\r\n");
 	for (size_t i = 0; i < head->field_count; i++) {
 		struct field f = message_nth(head, i);
 		bool secret = false;
@@ -184,12 +181,10 @@ char *forwarding_trace(const struct message *head, size_t *len)
 			secret = secret || slice_is_nocase(f.name, secrets[n]);
 		if (secret)
 			continue;
-		text_add_slice(&t, f.name);
-		text_add(&t, ": ");
-		text_add_slice(&t, f.value);
-		text_add(&t, "\r\n");
+		text_add_slice(to, f.name);
+		text_add(to, ": ");
+		text_add_slice(to, f.value);
+		text_add(to, "\r\n");
 	}
-	text_add(&t, "\r\n");
-	*len = t.len;
-	return text_take(&t);
+	text_add(to, "\r\n");
 }

@@ -9,6 +9,7 @@
 
 #include "bpf/abi.h"
 #include "config/snapshot.h"
+#include "config/text.h"
 #include "proxy/codec/message.h"
 
 #define FORWARDING_ADDED 6 /* fields, at most */
@@ -42,7 +43,7 @@ void forwarding_response(struct message *out, const struct message *head);
 bool forwarding_ends_here(const struct options *o, const struct message *head);
 
 /* The content of the answer to a TRACE: the request as it was understood, without its secrets
- * (RFC 9110 9.3.8). free() it; NULL when memory is short. */
-char *forwarding_trace(const struct message *head, size_t *len);
+ * (RFC 9110 9.3.8). */
+void forwarding_trace(struct text *to, const struct message *head);
 
 #endif

@@ -63,6 +63,8 @@ recorded "... its record says that nobody was dialled" \
 same "a TRACE that may go no further is reflected, without its secrets" \
 	"$(printf '%s\n' 'TRACE /public/a?b HTTP/1.1' 'Host: a' 'Max-Forwards: 0')" \
 	"$(said 10.78.0.12 'TRACE /public/a?b HTTP/1.1' 'Host: a' 'Max-Forwards: 0' 'Cookie: c=d' 'Authorization: e' | body | sed '/^$/d')"
+same "... but none of more than 8 KiB" "HTTP/1.1 431 Request Header Fields Too Large" \
+	"$(said 10.78.0.12 'TRACE /public/a HTTP/1.1' 'Host: a' 'Max-Forwards: 0' "X: $(printf '%9000s' '' | tr ' ' x)" | head -n 1)"
 same "... if a rule allows it" "HTTP/1.1 403 Forbidden" \
 	"$(said 10.78.0.12 'TRACE /private HTTP/1.1' 'Host: a' 'Max-Forwards: 0' | head -n 1)"
 same "a connection goes on after such an answer" "200 200 200" \
