@@ -3,8 +3,7 @@
 # 100,000 connections one after the other, and as many at once as descriptors allow.
 . "$(dirname "$0")/lib.sh"
 MANY=$B/test/peer/many
-# What all at once is counted by; the daemon reads it when it starts.
-ulimit -n 20000 2>/dev/null
+ulimit -n 20000 2>/dev/null # the daemon's, by which it says how many connections it takes at once
 box_up "slots-$$"
 if [ ! -x "$MANY" ]; then
 	not_ok "the peers are built" "run make peers"
