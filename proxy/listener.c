@@ -212,7 +212,8 @@ void seat_close(struct worker *w, const struct enrolled *e, enum reason why)
 	loop_later(&w->io, &seat->later, seat_free);
 }
 
-/* Those who wait in the queue; those whose handshake is under way come by event. */
+/* Those who wait in the queue, beyond any share of a round: the listeners are closed next. Those
+ * whose handshake is under way come by event. */
 static void listener_drain(struct seat *seat, struct listener *l)
 {
 	int fd;
