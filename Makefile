@@ -134,6 +134,7 @@ all:: $(B)/shuntd $(B)/shunt man
 
 include test/bpf/Makefile.inc
 include test/vm/Makefile.inc
+include test/bench/Makefile.inc
 
 UNIT_SRCS := $(wildcard test/unit/test_*.c)
 UNIT_BINS := $(UNIT_SRCS:%.c=$(B)/%)
