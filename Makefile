@@ -42,7 +42,7 @@ check: ## installs what it needs, builds, runs every test this machine can run
 
 help: ## this text
 	@sed -n 's/^\([a-z][a-z0-9-]*\):.*## \(.*\)/  \1|\2/p' Makefile bpf/Makefile.inc \
-		test/bpf/Makefile.inc test/vm/Makefile.inc | awk -F'|' '{printf "  %-16s %s\n", $$1, $$2}'
+		test/bpf/Makefile.inc test/vm/Makefile.inc test/bench/Makefile.inc | awk -F'|' '{printf "  %-16s %s\n", $$1, $$2}'
 	@echo
 	@echo "  V=1 shows commands, B=DIR builds elsewhere, PREFIX= and DESTDIR= steer install."
 
