@@ -9,6 +9,7 @@ namespaces, the bpf file system and the work folder go with its last process, ho
        ---+------------ br0 ----------+---  bench-node       shunt captures; the others listen
                                                              in a, on 127.0.0.1
 """
+import glob
 import os
 import shutil
 import subprocess
@@ -33,11 +34,26 @@ def run(*command):
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
 
 
+def cgroup_root():
+    with open("/proc/self/mountinfo", encoding="utf-8") as f:
+        return next(line.split()[4] for line in f if " - cgroup2 " in line)
+
+
+def sweep():
+    """What a bench left that was killed: an empty folder and a cgroup, named by its process."""
+    for path in glob.glob(f"{tempfile.gettempdir()}/shunt-bench-*") + \
+            glob.glob(f"{cgroup_root()}/shunt-bench-*"):
+        if not os.path.exists("/proc/" + path.rpartition("-")[2]):
+            os.rmdir(path)
+
+
 class Lab:
     """The work folder, in memory."""
 
     def __init__(self):
-        self.path = tempfile.mkdtemp(prefix="shunt-bench.")
+        sweep()
+        self.path = f"{tempfile.gettempdir()}/shunt-bench-{os.getpid()}"
+        os.mkdir(self.path, 0o755)
         os.makedirs("/run/netns", exist_ok=True)
         run("mount", "-t", "tmpfs", "tmpfs", "/run/netns")
         run("mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", self.path)

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 
+from places import cgroup_root
 from processes import Failure, Process, wait_until
 
 RULE = "^/[0-9]*$"
@@ -339,11 +340,6 @@ spec:
     def version(self):
         out = subprocess.run([self.binary, "--version"], capture_output=True, check=True).stdout
         return out.decode().split()[1]
-
-
-def cgroup_root():
-    with open("/proc/self/mountinfo", encoding="utf-8") as f:
-        return next(line.split()[4] for line in f if " - cgroup2 " in line)
 
 
 SEATS = {
