@@ -7,6 +7,7 @@ import subprocess
 import time
 
 NICE = -10  # for all that is measured: other people's work weighs less
+STOPPED = 15  # seconds that an end may take
 TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 
@@ -93,13 +94,13 @@ class Process:
             raise Failure(f"{self.name} did not end in {patience:.0f} s") from None
 
     def stop(self, how=signal.SIGTERM):
-        """Ends it; by force after five seconds. Returns what it wrote to a pipe."""
+        """Ends it; by force if it does not. Returns what it wrote to a pipe."""
         others = self.pids()
         written = b""
         if self.lives():
             self.popen.send_signal(how)
         try:
-            written = self.popen.communicate(timeout=5)[0] or b""
+            written = self.popen.communicate(timeout=STOPPED)[0] or b""
         except subprocess.TimeoutExpired:
             pass
         for pid in set(others) & set(self.pids()):

@@ -46,12 +46,12 @@ class Seat:
         address = self.target(stage)
         if stage.place.listens(stage.place.client, address):
             raise Failure(f"somebody listens on {address} already")
-        process = Process(namespace, stage.proxy_core, command, out=out or os.devnull,
-                          err=stage.lab.file(f"{self.name}.err"))
+        process = Process(namespace, stage.proxy_core, stage.wrap + command,
+                          out=out or os.devnull, err=stage.lab.file(f"{self.name}.err"))
         try:
             wait_until(lambda: not process.lives() or
                        stage.place.listens(stage.place.client, address),
-                       f"{self.name} does not listen")
+                       f"{self.name} does not listen", patience=30)
             if not process.lives():
                 raise Failure(f"{self.name} ended: {process.complaint()}")
         except Failure:

@@ -17,7 +17,8 @@ LOAD_CORE = 1
 class Stage:
     """A place, the lab, and who does what there."""
 
-    def __init__(self, place, lab, workload, build):
+    def __init__(self, place, lab, workload, build, wrap=()):
+        self.wrap = list(wrap)  # what a proxy's command is run by
         self.place = place
         self.lab = lab
         self.workload = workload
