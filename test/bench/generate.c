@@ -8,6 +8,8 @@
  *   -n N   requests, then end          -s IP    the clients' own address
  *   -r N   open loop: requests per second, however fast the answers come
  *   -k 0   a connection for each request, which the server closes first
+ *   -i     a burst for every line of standard input, which says its seconds; connections are
+ *          kept from one to the next, and each burst has a line of its own
  *
  * Closed loop: each connection asks when it has its answer. Open loop: each request is due at a
  * time, goes to a connection that is free, and its latency counts from when it was due; one that
@@ -50,6 +52,7 @@ static struct {
 	uint64_t limit; /* requests; 0: by time */
 	double rate;
 	bool keep;
+	bool bursts;
 	const char *path;
 	unsigned status;
 	int64_t length; /* -1: any */
@@ -207,11 +210,18 @@ static struct timespec pause_until(uint64_t now)
 	return (struct timespec){(time_t)(ns / SECOND), (long)(ns % SECOND)};
 }
 
+static void reset(void)
+{
+	begun = done = measured = errors = late = dials = bytes = last_done = 0;
+	latency = (struct histogram){0};
+}
+
 static void run(void)
 {
 	struct epoll_event events[EVENTS];
 	uint64_t now = now_ns();
 
+	reset();
 	start = now + (uint64_t)(want.warmup * (double)SECOND);
 	end = start + (uint64_t)(want.seconds * (double)SECOND);
 	next_due = now;
@@ -248,7 +258,7 @@ static void say(void)
 	       (unsigned long long)done, (unsigned long long)measured, (unsigned long long)errors,
 	       (unsigned long long)late, (unsigned long long)dials, (unsigned long long)bytes,
 	       seconds, seconds > 0 ? (double)measured / seconds : 0);
-	printf("\"p50_us\":%.2f,\"p99_us\":%.2f,\"cpu_ns\":%lld}\n",
+	printf("\"p50_us\":%.2f,\"p99_us\":%.2f,\"cpu_ns\":%lld}\n", /* CPU since it began */
 	       (double)histogram_quantile(&latency, 0.5) / 1e3,
 	       (double)histogram_quantile(&latency, 0.99) / 1e3,
 	       (long long)cpu.tv_sec * 1000000000 + cpu.tv_nsec);
@@ -258,7 +268,7 @@ static void parse(int argc, char **argv)
 {
 	int option;
 
-	while ((option = getopt(argc, argv, "c:d:w:n:r:k:p:x:l:s:")) >= 0) {
+	while ((option = getopt(argc, argv, "c:d:w:n:r:k:p:x:l:s:i")) >= 0) {
 		switch (option) {
 		case 'c':
 			want.connections = (unsigned)atoi(optarg);
@@ -277,6 +287,9 @@ static void parse(int argc, char **argv)
 			break;
 		case 'k':
 			want.keep = atoi(optarg) != 0;
+			break;
+		case 'i':
+			want.bursts = true;
 			break;
 		case 'p':
 			want.path = optarg;
@@ -302,6 +315,8 @@ static void parse(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+	char line[32];
+
 	parse(argc, argv);
 	request_len = (size_t)snprintf(request, sizeof request,
 				       "GET %s HTTP/1.1\r\nHost: server\r\n%s\r\n", want.path,
@@ -318,6 +333,14 @@ int main(int argc, char **argv)
 		busy++;
 		client_rest(c);
 	}
+	while (want.bursts && fgets(line, sizeof line, stdin) != NULL) {
+		want.seconds = atof(line);
+		run();
+		say();
+		fflush(stdout);
+	}
+	if (want.bursts)
+		return 0;
 	run();
 	say();
 	return errors > 0;

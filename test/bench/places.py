@@ -4,10 +4,10 @@ namespaces, the bpf file system and the work folder go with its last process, ho
 
   lo   one namespace; client 127.0.0.2, proxies on 127.0.0.1, server 127.0.0.3
 
-  ns   bench-a 10.79.0.11          bench-b 10.79.0.12        client in a, server in b
+  ns   a 10.79.0.11                b 10.79.0.12          client in a, server in b
           |                           |
-       ---+------------ br0 ----------+---  bench-node       shunt captures; the others listen
-                                                             in a, on 127.0.0.1
+       ---+------------ br0 ----------+---  the node     shunt captures; the others listen in a,
+                                                         on 127.0.0.1
 """
 import glob
 import os
@@ -15,8 +15,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-
-TIME_WAITS_MAX = 6000  # ends of connections that still hold a port
 
 
 def isolate():
@@ -47,18 +45,12 @@ def sweep():
             os.rmdir(path)
 
 
-class Lab:
-    """The work folder, in memory."""
+class Folder:
+    """Where one seat writes, in memory. `pins`: the bpf file system."""
 
-    def __init__(self):
-        sweep()
-        self.path = f"{tempfile.gettempdir()}/shunt-bench-{os.getpid()}"
-        os.mkdir(self.path, 0o755)
-        os.makedirs("/run/netns", exist_ok=True)
-        run("mount", "-t", "tmpfs", "tmpfs", "/run/netns")
-        run("mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", self.path)
-        os.mkdir(self.file("bpf"))
-        run("mount", "-t", "bpf", "bpf", self.file("bpf"))
+    def __init__(self, path, pins):
+        self.path = path
+        self.pins = pins
 
     def file(self, name):
         return os.path.join(self.path, name)
@@ -70,16 +62,28 @@ class Lab:
             f.write(text)
         return path
 
-    def clear(self):
-        """Everything but the mounts, between two samples: logs are large."""
-        for name in os.listdir(self.path):
-            if name == "bpf":
-                continue
-            path = self.file(name)
-            if os.path.isdir(path):
-                shutil.rmtree(path)
-            else:
-                os.remove(path)
+    def remove(self):
+        shutil.rmtree(self.path)
+
+
+class Lab:
+    """All folders, and the end of them."""
+
+    def __init__(self):
+        sweep()
+        self.path = f"{tempfile.gettempdir()}/shunt-bench-{os.getpid()}"
+        os.mkdir(self.path, 0o755)
+        os.makedirs("/run/netns", exist_ok=True)
+        run("mount", "-t", "tmpfs", "tmpfs", "/run/netns")
+        run("mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", self.path)
+        self.pins = os.path.join(self.path, "bpf")
+        os.mkdir(self.pins)
+        run("mount", "-t", "bpf", "bpf", self.pins)
+
+    def folder(self, name):
+        path = os.path.join(self.path, name)
+        os.mkdir(path)
+        return Folder(path, self.pins)
 
     def close(self):
         subprocess.run(["umount", "-R", self.path], check=False)
@@ -87,18 +91,26 @@ class Lab:
 
 
 class Place:
-    """One form of the bench. `client`, `server` and `node` are network namespaces."""
+    """One form of the bench, for one seat: the proxies beside it have places of their own.
+    `client`, `server` and `node` are network namespaces, which may be the same."""
 
+    form = ""
+    captures = False  # by shunt; else it listens
     source = None  # the client's own address, if the kernel would choose another
     proxy = "127.0.0.1:9100"
-    namespaces: tuple = ()
+    upstream = ""
+
+    def __init__(self, name):
+        self.client = self.server = self.node = f"bench-{name}"
+        self.made = []
 
     def inside(self, namespace, *command):
         run("nsenter", f"--net=/run/netns/{namespace}", *command)
 
     def up(self):
-        for name in self.namespaces:
+        for name in dict.fromkeys((self.node, self.client, self.server)):
             run("ip", "netns", "add", name)
+            self.made.append(name)
             self.inside(name, "ip", "link", "set", "lo", "up")
             self.inside(name, "sysctl", "-qw", "net.core.somaxconn=16384",
                         "net.ipv4.tcp_max_syn_backlog=16384",
@@ -109,21 +121,8 @@ class Place:
         """Ways between the namespaces."""
 
     def down(self):
-        for name in self.namespaces:
-            run("ip", "netns", "del", name)
-
-    def refresh(self):
-        """New namespaces where the ends of connections would be in the way of new ones."""
-        if any(self.time_waits(name) > TIME_WAITS_MAX for name in self.namespaces):
-            self.down()
-            self.up()
-
-    @staticmethod
-    def time_waits(namespace):
-        text = subprocess.run(["nsenter", f"--net=/run/netns/{namespace}", "cat",
-                               "/proc/net/sockstat"], check=True, capture_output=True).stdout
-        fields = text.decode().partition("TCP:")[2].split()
-        return int(fields[fields.index("tw") + 1])
+        while self.made:
+            run("ip", "netns", "del", self.made.pop())
 
     @staticmethod
     def listens(namespace, address):
@@ -134,19 +133,18 @@ class Place:
 
 class Loopback(Place):
     form = "lo"
-    namespaces = ("bench-lo",)
-    client = server = node = "bench-lo"
     source = "127.0.0.2"
     upstream = "127.0.0.3:9000"
-    captures = False
 
 
 class Namespaces(Place):
     form = "ns"
-    namespaces = ("bench-node", "bench-a", "bench-b")
-    node, client, server = namespaces
-    upstream = "10.79.0.12:9000"
     captures = True
+    upstream = "10.79.0.12:9000"
+
+    def __init__(self, name):
+        super().__init__(name)
+        self.client, self.server = f"bench-{name}-a", f"bench-{name}-b"
 
     def join(self):
         self.inside(self.node, "ip", "link", "add", "br0", "type", "bridge")
@@ -161,4 +159,4 @@ class Namespaces(Place):
             self.inside(name, "ip", "route", "add", "default", "via", "10.79.0.1")
 
 
-PLACES = {place.form: place for place in (Loopback(), Namespaces())}
+PLACES = {place.form: place for place in (Loopback, Namespaces)}

@@ -2,6 +2,7 @@
 """Processes of a sample: started where they are to run, ended by their pid, and what the kernel
 says they have used."""
 import os
+import select
 import signal
 import subprocess
 import time
@@ -22,6 +23,7 @@ class Process:
     def __init__(self, namespace, core, command, out=None, err=None, stdin=subprocess.DEVNULL):
         self.name = os.path.basename(command[0])
         self.err = err
+        self.members = None  # its session's processes, once it has started them all
         where = ["nsenter", f"--net=/run/netns/{namespace}", "setpriv", "--pdeathsig", "KILL"]
         how = ["taskset", "-c", str(core), "nice", "-n", str(NICE)]
         with open(out or os.devnull, "ab") as stdout, open(err or os.devnull, "ab") as stderr:
@@ -53,7 +55,7 @@ class Process:
         """CPU of all its threads. The scheduler's own sum is exact; where the ticks say much
         more, it does not count what they do, and they are taken."""
         exact = ticks = 0
-        for pid in self.pids():
+        for pid in self.members or self.pids():
             try:
                 for thread in os.listdir(f"/proc/{pid}/task"):
                     with open(f"/proc/{pid}/task/{thread}/schedstat", encoding="ascii") as f:
@@ -81,6 +83,20 @@ class Process:
             except OSError:
                 pass  # it ended meanwhile
         return resident, maps
+
+    def ask(self, line, patience):
+        """Writes a line to it, and returns the line that it answers."""
+        self.popen.stdin.write(f"{line}\n".encode())
+        self.popen.stdin.flush()
+        if not select.select([self.popen.stdout], [], [], patience)[0]:
+            raise Failure(f"{self.name} says nothing")
+        return self.popen.stdout.readline().decode()
+
+    def close(self):
+        """Ends what lives as long as its standard input."""
+        self.popen.stdin.close()
+        self.popen.stdin = None  # communicate() would use it
+        self.stop()
 
     def lives(self):
         return self.popen.poll() is None
@@ -156,9 +172,11 @@ def settle(processes, patience=5.0):
     while time.monotonic() < end:
         now = sum(process.cpu_ns() for process in processes)
         if before is not None and now - before < 500_000:
-            return
+            break
         before = now
         time.sleep(0.1)
+    for process in processes:
+        process.members = process.pids()
 
 
 def wait_quiet(patience):

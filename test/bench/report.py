@@ -37,6 +37,8 @@ MEMORY_ROWS = (
     ("at_9000", "bytes for each of 9,000", "{:.0f}"),
     ("kernel", "of the kernel's slab, all ends", "{:.0f}"),
 )
+NO_RATIO = ("all_added", "rate_direct", "busy", "p50_added", "p99_added", "late", "maps",
+            "kernel")
 MEGABYTES = ("start", "maps", "base")
 
 
@@ -57,11 +59,15 @@ class Samples:
         self.run = {}
         self.kept = {}
         self.dropped = []
+        self.floors = {}
         with open(path, encoding="utf-8") as f:
             for line in f:
                 sample = json.loads(line)
                 if sample["type"] == "run":
                     self.run = sample
+                elif sample["type"] == "floor":
+                    cores = self.floors.setdefault(sample["kind"], {True: [], False: []})
+                    cores[sample["one_core"]].append(sample["metrics"]["p50_us"])
                 elif sample["why"] is None:
                     key = (sample["form"], sample["workload"], sample["seat"])
                     rounds = self.kept.setdefault(key, {})
@@ -85,7 +91,7 @@ class Samples:
         """What stands in a cell, by round."""
         direct = {"all_added": "all", "rate_direct": "rate", "p50_added": "p50_us",
                   "p99_added": "p99_us"}.get(metric)
-        if metric in ("cpu", "busy") and passes(form, workload, seat):
+        if metric in ("cpu", "busy") and passes_by(form, workload, seat):
             return {}
         own = self.by_round(form, workload, seat, direct or metric)
         if direct is None:
@@ -97,16 +103,31 @@ class Samples:
             return {n: v / base[n] for n, v in own.items() if n in base}
         return {n: v - base[n] for n, v in own.items() if n in base}
 
+    def pairs(self, form, workload, one, other):
+        """{round: [CPU of one ÷ CPU of the other, in each pass that nobody disturbed]}"""
+        kept = [self.kept.get((form, workload, seat), {}) for seat in (one, other)]
+        pairs = {}
+        for number in kept[0].keys() & kept[1].keys():
+            rows = (samples[number][0].get("passes", {}).get("cpu", []) for samples in kept)
+            found = [a / b for a, b in zip(*rows) if a and b]
+            if found:
+                pairs[number] = found
+        return pairs
+
     def ratio(self, form, workload, one, other, metric):
-        """Of each round."""
-        if passes(form, workload, one) or passes(form, workload, other):
+        """Of each round. Of CPU it is the median of its passes, in which both took their turns
+        one after the other."""
+        if passes_by(form, workload, one) or passes_by(form, workload, other):
             return {}
+        if metric == "cpu":
+            return {n: statistics.median(p)
+                    for n, p in self.pairs(form, workload, one, other).items()}
         a, b = (self.by_round(form, workload, seat, metric) for seat in (one, other))
         return {n: a[n] / b[n] for n in a if b.get(n)}
 
 
-def passes(form, workload, seat):
-    """Does that workload pass that seat by? Captured connections that no rule on HTTP selects are
+def passes_by(form, workload, seat):
+    """Does that workload pass by that seat? Captured connections that no rule on HTTP selects are
     decided in the kernel: not proxied, so there is no CPU of a proxy to be compared."""
     return form == "ns" and not WORKLOADS[workload].http and isinstance(SEATS[seat], Shunt)
 
@@ -142,33 +163,49 @@ def table(samples):
                 cells += [cell(samples.values(form, name, s, metric), shown)
                           for s in samples.seats]
                 cells += [cell(samples.ratio(form, name, a, b, metric)
-                               if not metric.endswith(("_added", "_direct")) else {}, "{:.3f}")
+                               if metric not in NO_RATIO else {}, "{:.3f}")
                           for a, b in pairs]
                 if any(cells[3:]):
                     lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
+def error_of(values):
+    """Of their median, from their middle half."""
+    _, low, high = middle(values)
+    return 1.25 * (high - low) / 1.35 / len(values) ** 0.5
+
+
+def verdict_of(ratio, error, rounds):
+    if rounds < ENOUGH:
+        return "too few rounds to say"
+    if error > AGREES:
+        return "too noisy to say: more rounds, or a quieter machine"
+    if abs(ratio - 1) > AGREES:
+        return "DISAGREES: mend the bench before anything else"
+    return f"agrees within {AGREES:.0%}"
+
+
 def agreement(samples):
-    """The bench measured against itself: (lines of text, may its figures be used?)"""
+    """The bench measured against itself: (lines of text, False if they say that it is unfit)"""
     lines, good = [], True
     for form in samples.forms:
         for name in samples.workloads:
-            ratios = samples.ratio(form, name, "again", "shunt", "cpu")
-            if not ratios:
+            rounds = {} if passes_by(form, name, "again") else \
+                samples.pairs(form, name, "again", "shunt")
+            if not rounds:
                 continue
-            mid, low, high = middle(ratios.values())
-            verdict = f"agrees within {AGREES:.0%}"
+            pairs = [ratio for found in rounds.values() for ratio in found]
+            mid, error = middle(pairs)[0], error_of(pairs)
             if samples.run.get("other"):
-                verdict = "another binary: no verdict"
-            elif len(ratios) < ENOUGH:
-                verdict = f"{len(ratios)} rounds: too few to say"
+                verdict = "another binary"
             elif WORKLOADS[name].unit != "request":
                 verdict = "not judged"
-            elif abs(mid - 1) > AGREES:
-                verdict, good = "DISAGREES: mend the bench before anything else", False
-            lines.append(f"{form} {name}: shunt again ÷ shunt, CPU for a request: {mid:.3f} "
-                         f"({low:.3f}–{high:.3f}), {verdict}")
+            else:
+                verdict = verdict_of(mid, error, len(rounds))
+                good = good and not verdict.startswith(("DISAGREES", "too noisy"))
+            lines.append(f"{form} {name}: shunt again ÷ shunt, CPU of the proxy: {mid:.3f} ± "
+                         f"{error:.3f} of {len(pairs)} pairs in {len(rounds)} rounds, {verdict}")
     return lines, good
 
 
@@ -176,10 +213,13 @@ def text(samples):
     run = samples.run
     lines = [table(samples), "", "A cell: median (middle half) of the rounds; with n=, too few "
              f"of them for a figure (fewer than {ENOUGH}). Ratios are medians of each round's "
-             "own. lo: all over 127.0.0.1, shunt by an explicit listener. ns: client and server "
+             "own, of CPU from its passes. lo: all over 127.0.0.1, shunt by an explicit listener. ns: client and server "
              "in two network namespaces, shunt captures; what no rule on HTTP selects is decided "
              "in the kernel and not proxied, so that the TCP hop has no CPU of shunt there.", ""]
     lines += agreement(samples)[0]
+    lines += ["", "64 bytes there and back, p50 in µs on one core and on two: " + ", ".join(
+        f"{kind} {statistics.median(cores[True]):.1f} and {statistics.median(cores[False]):.1f}"
+        for kind, cores in samples.floors.items())]
     lines += ["", f"{len(samples.dropped)} samples did not count."]
     lines += [f"- round {s['round']}, {s['form']} {s['workload']} {s['seat']}: {s['why']}"
               for s in samples.dropped[:20]]

@@ -15,17 +15,17 @@ SHUNTD = os.path.join(os.environ.get("B", "build"), "shuntd")
 
 
 class Seat:
-    """What all have in common. `stage`: the place, the lab, the workload and the cores."""
+    """What all have in common. `stage`: the place, the folder, the workload and the cores."""
 
     title = ""
     floor = False  # no proxy of HTTP: refuses nothing, logs nothing
     core = None  # of the upstream, where it is what is measured
-    log = None  # file of the lab with a line for each request
+    log = None  # file of its folder with a line for each request
     request_mark = b"\n"  # what a request's line has and no other
 
-    def takes(self, stage):
+    def takes(self, workload):
         """Is this seat to sit at that workload?"""
-        return bool(stage.workload.load)
+        return bool(workload.load)
 
     def start(self, stage):
         """Starts it; returns its processes, that are to be stopped by stop()."""
@@ -47,7 +47,7 @@ class Seat:
         if stage.place.listens(stage.place.client, address):
             raise Failure(f"somebody listens on {address} already")
         process = Process(namespace, stage.proxy_core, stage.wrap + command,
-                          out=out or os.devnull, err=stage.lab.file(f"{self.name}.err"))
+                          out=out or os.devnull, err=stage.folder.file(f"{self.name}.err"))
         try:
             wait_until(lambda: not process.lives() or
                        stage.place.listens(stage.place.client, address),
@@ -61,7 +61,7 @@ class Seat:
 
     def lines(self, stage):
         """How many requests its log has; None where none is kept."""
-        path = stage.lab.file(self.log) if self.log else None
+        path = stage.folder.file(self.log) if self.log else None
         if path is None or not (stage.workload.http and stage.workload.log):
             return None
         count, rest = 0, b""
@@ -84,8 +84,8 @@ class Direct(Seat):
         if core is not None:
             self.title = "direct, server alone on its core"
 
-    def takes(self, stage):
-        return super().takes(stage) and (self.core is None or stage.workload.fresh)
+    def takes(self, workload):
+        return super().takes(workload) and (self.core is None or workload.fresh)
 
     def start(self, stage):
         return []
@@ -100,7 +100,7 @@ class Relay(Seat):
     title = "relay"
     floor = True
 
-    def takes(self, stage):
+    def takes(self, workload):
         return True
 
     def start(self, stage):
@@ -115,15 +115,14 @@ class Haproxy(Seat):
         self.reuse = reuse
         self.title = "HAProxy" if reuse == "always" else f"HAProxy, http-reuse {reuse}"
 
-    def takes(self, stage):
-        w = stage.workload
-        return self.reuse == "always" or (w.fresh and w.http)
+    def takes(self, workload):
+        return self.reuse == "always" or (workload.fresh and workload.http)
 
     def start(self, stage):
-        path = stage.lab.write("haproxy.cfg", self.configuration(stage))
+        path = stage.folder.write("haproxy.cfg", self.configuration(stage))
         namespace = stage.place.node if stage.place.captures else stage.place.client
         return [self.launch(stage, namespace, ["haproxy", "-db", "-f", path],
-                            out=stage.lab.file(self.log))]
+                            out=stage.folder.file(self.log))]
 
     def configuration(self, stage):
         w = stage.workload
@@ -180,12 +179,12 @@ class Nginx(Seat):
     log = "nginx.json"
 
     def start(self, stage):
-        path = stage.lab.write("nginx/nginx.conf", self.configuration(stage))
+        path = stage.folder.write("nginx/nginx.conf", self.configuration(stage))
         return [self.launch(stage, stage.place.client,
-                            ["nginx", "-p", stage.lab.file("nginx"), "-c", path, "-e",
-                             stage.lab.file("nginx.err")])]
+                            ["nginx", "-p", stage.folder.file("nginx"), "-c", path, "-e",
+                             stage.folder.file("nginx.err")])]
 
-    def takes(self, stage):
+    def takes(self, workload):
         return True
 
     def stop(self, stage, processes):
@@ -196,18 +195,18 @@ class Nginx(Seat):
         modules = "/usr/lib/nginx/modules/ngx_stream_module.so"
         return f"""{'' if stage.workload.http else f'load_module {modules};'}
 daemon off; user root; worker_processes 1; worker_rlimit_nofile 20000;
-pid {stage.lab.file('nginx/pid')};
+pid {stage.folder.file('nginx/pid')};
 events {{ worker_connections 20000; accept_mutex off; }}
 """ + (self.http(stage) if stage.workload.http else self.stream(stage))
 
     def http(self, stage):
-        w, lab = stage.workload, stage.lab
-        log = f"access_log {lab.file(self.log)} rec buffer=64k flush=1s" if w.log else \
+        w, folder = stage.workload, stage.folder
+        log = f"access_log {folder.file(self.log)} rec buffer=64k flush=1s" if w.log else \
             "access_log off"
         where = f"location ~ {RULE}" if w.rule else "location /"
         only = "if ($request_method != GET) { return 403; }" if w.rule else ""
         other = "location / { return 403; }" if w.rule else ""
-        temporary = " ".join(f"{kind}_temp_path {lab.file('nginx')}/{kind};" for kind in
+        temporary = " ".join(f"{kind}_temp_path {folder.file('nginx')}/{kind};" for kind in
                              ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
         return f"""http {{
   log_format rec escape=json '{{"start_time":"$msec","src.addr":"$remote_addr:$remote_port",'
@@ -232,7 +231,7 @@ events {{ worker_connections 20000; accept_mutex off; }}
 """
 
     def stream(self, stage):
-        log = f"access_log {stage.lab.file(self.log)} rec buffer=64k flush=1s;" \
+        log = f"access_log {stage.folder.file(self.log)} rec buffer=64k flush=1s;" \
             if stage.workload.log else ""
         return f"""stream {{
   log_format rec escape=json '{{"start_time":"$msec","src.addr":"$remote_addr:$remote_port",'
@@ -261,23 +260,23 @@ class Shunt(Seat):
         self.title = title
         self.binary = binary
 
-    def takes(self, stage):
+    def takes(self, workload):
         return True
 
     def target(self, stage):
         return stage.place.upstream if stage.place.captures else stage.place.proxy
 
     def identity(self):
-        return f"bench-{os.getpid()}"
+        return f"bench-{self.name}-{os.getpid()}"
 
     def start(self, stage):
-        lab, run = stage.lab, stage.lab.file("run")
+        folder, run = stage.folder, stage.folder.file("run")
         self.configure(stage)
-        command = [self.binary, "--config", lab.file("config"), "--name", self.identity(),
-                   "--run-dir", run, "--state-dir", lab.file("state"), "--bpffs", lab.file("bpf")]
+        command = [self.binary, "--config", folder.file("config"), "--name", self.identity(),
+                   "--run-dir", run, "--state-dir", folder.file("state"), "--bpffs", folder.pins]
         if not stage.place.captures:
             return [self.launch(stage, stage.place.node, command)]
-        errors = lab.file(f"{self.name}.err")
+        errors = folder.file(f"{self.name}.err")
         process = Process(stage.place.node, stage.proxy_core, command, out=os.devnull, err=errors)
         try:
             wait_until(lambda: not process.lives() or " runs, revision " in process.complaint(),
@@ -290,9 +289,9 @@ class Shunt(Seat):
         return [process]
 
     def configure(self, stage):
-        w, place, lab = stage.workload, stage.place, stage.lab
+        w, place, folder = stage.workload, stage.place, stage.folder
         port = place.upstream.rpartition(":")[2]
-        options = f"workers: 1\naccessLog: {{path: {lab.file(self.log) if w.log else 'off'}}}\n"
+        options = f"workers: 1\naccessLog: {{path: {folder.file(self.log) if w.log else 'off'}}}\n"
         who = 'selectors: ["netns:/run/netns/{}"]'
         client, server = who.format(place.client), who.format(place.server)
         if not place.captures:
@@ -300,8 +299,8 @@ class Shunt(Seat):
                 f'workload: bench/server, upstream: "{place.upstream}"}}\n'
             client, server = f"addresses: [{place.source}]", "addresses: [127.0.0.3]"
         http = f"rules: {{http: [{HTTP_RULE if w.rule else '{}'}]}}" if w.http else ""
-        lab.write("config/shunt.yaml", options)
-        lab.write("config/conf.d/bench.yaml", f"""apiVersion: shunt.dev/v1
+        folder.write("config/shunt.yaml", options)
+        folder.write("config/conf.d/bench.yaml", f"""apiVersion: shunt.dev/v1
 kind: Workload
 metadata: {{name: client, namespace: bench}}
 spec:
@@ -332,8 +331,8 @@ spec:
         if not stage.place.captures:
             return
         subprocess.run([os.path.join(os.path.dirname(SHUNTD), "shunt"), "--run-dir",
-                        stage.lab.file("run"), "--name", self.identity(), "detach", "--bpffs",
-                        stage.lab.file("bpf")], capture_output=True, check=False)
+                        stage.folder.file("run"), "--name", self.identity(), "detach", "--bpffs",
+                        stage.folder.pins], capture_output=True, check=False)
         for path in glob.glob(f"{cgroup_root()}/shunt-{self.identity()}*"):
             os.rmdir(path)
 

@@ -1,134 +1,206 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One sample: a server, one seat, one workload; what it cost, and whether it may count."""
+"""One session: all seats of one workload, alive at the same time, that take their turns in short
+bursts. What disturbs the machine for longer than a pass disturbs all of them alike."""
 import json
 import os
+import statistics
 import subprocess
 import time
 
-from processes import Busy, Failure, Process, settle, wait_quiet
+from processes import Busy, Failure, Process, settle, wait_quiet, wait_until
 
+BURST = 0.25  # seconds
 WARMUP = 0.5
-SETTLED = 0.2  # seconds for what comes behind the last answer
+SETTLED = 0.02  # for what comes behind the last answer: the lines of its log
+TRIES = 3  # of a burst that others disturbed
 HELD = (1000, 9000)  # idle connections
 DESCRIPTORS_KEPT = 1500
 LOAD_CORE = 1
 
 
 class Stage:
-    """A place, the lab, and who does what there."""
+    """A seat at a workload, with a place, a folder and a server of its own."""
 
-    def __init__(self, place, lab, workload, build, wrap=()):
-        self.wrap = list(wrap)  # what a proxy's command is run by
-        self.place = place
-        self.lab = lab
+    def __init__(self, seat, workload, place, folder, build, wrap=()):
+        self.seat = seat
         self.workload = workload
+        self.place = place
+        self.folder = folder
         self.build = build
-        self.load_core = LOAD_CORE
+        self.wrap = list(wrap)  # what a proxy's command is run by
         self.proxy_core = LOAD_CORE if workload.one_core else 1 - LOAD_CORE
+        self.server = self.load = None
+        self.proxies = []
+        self.refused = 0
 
     def tool(self, name):
         return os.path.join(self.build, "test/bench", name)
 
-    def server(self, core=None):
-        process = Process(self.place.server, self.load_core if core is None else core,
-                          [self.tool("upstream"), self.place.upstream])
-        for _ in range(500):
-            if self.place.listens(self.place.server, self.place.upstream):
-                return process
-            time.sleep(0.01)
-        process.stop()
-        raise Failure("the server does not listen")
+    def up(self):
+        self.place.up()
+        self.server = Process(self.place.server,
+                              LOAD_CORE if self.seat.core is None else self.seat.core,
+                              [self.tool("upstream"), self.place.upstream])
+        wait_until(lambda: self.place.listens(self.place.server, self.place.upstream),
+                   "the server does not listen")
+        self.proxies = self.seat.start(self)
+        settle(self.proxies + [self.server])
+        self.check_rule()
 
-    def generate(self, seat, *options, patience=60):
-        """Runs the load to its end; what it says of itself."""
-        if self.place.source:
-            options += ("-s", self.place.source)
-        process = Process(self.place.client, self.load_core,
-                          [self.tool("generate"), *options, seat.target(self)])
-        text = process.output(patience)
-        return json.loads(text)
+    def down(self):
+        """Ends all of it, also what is half up. Returns what the server has seen."""
+        if self.load is not None:
+            self.load.close()
+        self.seat.stop(self, self.proxies)
+        seen = self.server.stop() if self.server is not None else ""
+        self.place.down()
+        return json.loads(seen) if seen else {}
 
-    def check_rule(self, seat):
-        """A proxy that has to refuse is asked for what it has to refuse. Returns how many
-        requests that were."""
-        if not (self.workload.rule and self.workload.http) or seat.floor:
-            return 0
-        if self.generate(seat, "-n", "1", "-x", "403", "-p", "/refused")["errors"]:
-            raise Failure(f"{seat.name} does not refuse what the rule does not allow")
-        return 1
+    def options(self):
+        """Of the load's programs."""
+        return ("-s", self.place.source) if self.place.source else ()
+
+    def generate(self, *options, patience=60):
+        """Runs a load of its own to its end; what it says."""
+        process = Process(self.place.client, LOAD_CORE,
+                          [self.tool("generate"), *options, *self.options(),
+                           self.seat.target(self)])
+        return json.loads(process.output(patience))
+
+    def hold(self, count):
+        """Opens idle connections, which end with the process that is returned."""
+        process = Process(self.place.client, LOAD_CORE,
+                          [self.tool("hold"), *self.options(), self.seat.target(self),
+                           str(count)], stdin=subprocess.PIPE)
+        said = process.popen.stdout.readline().decode().split()
+        if said != ["ready", str(count)]:
+            process.close()
+            raise Failure(f"{self.seat.name} holds {said} of {count} connections")
+        return process
+
+    def check_rule(self):
+        """A proxy that has to refuse is asked for what it has to refuse."""
+        if not (self.workload.rule and self.workload.http) or self.seat.floor:
+            return
+        if self.generate("-n", "1", "-x", "403", "-p", "/refused")["errors"]:
+            raise Failure(f"{self.seat.name} does not refuse what the rule does not allow")
+        self.refused = 1
+
+    def warm(self):
+        self.load = Process(self.place.client, LOAD_CORE,
+                            [self.tool("generate"), *self.workload.load, "-i", "-l",
+                             str(self.workload.length), *self.options(), self.seat.target(self)],
+                            stdin=subprocess.PIPE)
+        return [json.loads(self.load.ask(WARMUP, 60))]
+
+    def burst(self):
+        """What one burst of the load was, and what it cost."""
+        busy = Busy()
+        before = [cpu_of(group) for group in self.groups()]
+        said = json.loads(self.load.ask(BURST, 60))
+        time.sleep(SETTLED)
+        proxy, server, load = (cpu_of(group) - was
+                               for group, was in zip(self.groups(), before))
+        elapsed, all_ns = busy.since()
+        units = said["bytes"] if self.workload.unit == "GB" else said["requests"] * 1e3
+        said |= {"proxy_ns": proxy, "server_ns": server, "cpu_ns": load, "elapsed": elapsed,
+                 "foreign": (all_ns - proxy - server - load) / 1e9 / elapsed}
+        if units > 0:  # µs for a request; seconds for a GB, which is ns for a byte
+            if self.proxies or self.seat.core is not None:
+                said["cpu"] = (proxy if self.proxies else server) / units
+            said["all"] = (proxy + server + load) / units
+            said["mb_s"] = said["bytes"] / 1e6 / (elapsed - SETTLED)
+            if self.proxies:
+                said["busy"] = proxy / 1e9 / (elapsed - SETTLED)
+        return said
+
+    def groups(self):
+        return self.proxies, [self.server], [self.load]
 
 
 def cpu_of(processes):
     return sum(process.cpu_ns() for process in processes)
 
 
-def take(stage, seat, seconds, patience):
-    """(metrics, why it does not count or None)"""
-    quiet = wait_quiet(patience) if patience else None
-    server = stage.server(seat.core)
+def session(stages, seconds, patience, foreign):
+    """[(stage, metrics, why they do not count or None)] of all seats."""
+    bursts = {stage: [] for stage in stages}  # all
+    passes = {stage: [] for stage in stages}  # of each pass the last try
+    quiet = None
+    why = {}
     try:
-        proxies = seat.start(stage)
-        try:
-            settle(proxies)
-            if stage.workload.load:
-                metrics, asked = measure_load(stage, seat, server, proxies, seconds)
-            else:
-                metrics, asked = measure_memory(stage, seat, proxies), None
-        finally:
-            seat.stop(stage, proxies)
+        for stage in stages:
+            stage.up()
+            bursts[stage] = stage.warm()
+        quiet = wait_quiet(patience) if patience else None
+        for number in range(max(1, round(seconds / BURST))):
+            for stage in stages if number % 2 == 0 else stages[::-1]:
+                for _ in range(TRIES):
+                    burst = stage.burst()
+                    bursts[stage].append(burst)
+                    if burst["foreign"] < foreign:
+                        break
+                passes[stage].append(burst)
+        for stage in stages:
+            if not all(process.lives() for process in stage.proxies):
+                why[stage] = f"{stage.seat.name} ended: {stage.proxies[0].complaint()}"
+    except Failure as failure:
+        why = dict.fromkeys(stages, str(failure))
     finally:
-        seen = server.stop()
-    metrics["quiet"] = quiet
-    metrics["server"] = json.loads(seen) if seen else {}
-    why = None
-    if asked is not None:
-        why = check_counts(stage, seat, metrics, asked)
-    return metrics, why
+        seen = {stage: stage.down() for stage in stages}
+    results = []
+    for stage in stages:
+        metrics = summary(bursts[stage], passes[stage], foreign)
+        metrics |= {"quiet": quiet, "server": seen[stage], "refused": stage.refused}
+        failed = why.get(stage) or check_counts(stage, metrics, seen[stage]) or \
+            check_quiet(passes[stage], foreign)
+        results.append((stage, metrics, failed))
+        stage.folder.remove()
+    return results
 
 
-def measure_load(stage, seat, server, proxies, seconds):
-    work = stage.workload
-    refused = stage.check_rule(seat)
-    busy, proxy_before, server_before = Busy(), cpu_of(proxies), server.cpu_ns()
-    said = stage.generate(seat, *work.load, "-d", str(seconds), "-w",
-                          str(min(WARMUP, seconds)), "-l", str(work.length))
-    time.sleep(SETTLED)  # the last lines of a log are work of these requests
-    proxy, upstream = cpu_of(proxies) - proxy_before, server.cpu_ns() - server_before
-    elapsed, all_ns = busy.since()
-    of_all = proxy + upstream + said["cpu_ns"]
-    metrics = dict(said, proxy_ns=proxy, server_ns=upstream, elapsed=elapsed,
-                   foreign=(all_ns - of_all) / 1e9 / elapsed, refused=refused)
-    if said["requests"] > 0:
-        # µs for a request; seconds for a GB, which is ns for a byte
-        units = said["requests"] * 1e3 if work.unit == "request" else said["bytes"]
-        if seat.core is not None:
-            metrics["cpu"] = upstream / units
-        elif proxies:
-            metrics["cpu"] = proxy / units
-            metrics["busy"] = proxy / 1e9 / (elapsed - SETTLED)
-        metrics["all"] = of_all / units
-        metrics["mb_s"] = said["bytes"] / 1e6 / (elapsed - SETTLED)
-    metrics["rss"] = sum(process.memory()[0] for process in proxies)
-    if not all(process.lives() for process in proxies):
-        raise Failure(f"{seat.name} ended: {proxies[0].complaint()}")
-    return metrics, said["requests"] + said["errors"] + refused
+TOTALS = ("requests", "measured", "errors", "late", "dials", "bytes")
+MEDIANS = ("cpu", "all", "rate", "p50_us", "p99_us", "busy", "mb_s", "foreign")
 
 
-def check_counts(stage, seat, metrics, asked):
+def summary(bursts, passes, foreign):
+    """Totals of all bursts, the warm-up too; medians of the passes that nobody disturbed."""
+    metrics = {key: sum(burst[key] for burst in bursts) for key in TOTALS}
+    good = [burst for burst in passes if burst["foreign"] < foreign]
+    for key in MEDIANS:
+        values = [burst[key] for burst in good if key in burst]
+        if values:
+            metrics[key] = statistics.median(values)
+    metrics["passes"] = {
+        "foreign": [round(burst["foreign"], 3) for burst in passes],
+        "cpu": [round(burst["cpu"], 4) if burst in good and "cpu" in burst else None
+                for burst in passes],
+    }
+    return metrics
+
+
+def check_quiet(passes, foreign):
+    good = sum(burst["foreign"] < foreign for burst in passes)
+    if good * 2 < len(passes):
+        return f"others disturbed {len(passes) - good} of {len(passes)} passes"
+    return None
+
+
+def check_counts(stage, metrics, server):
     """Everything that was asked was answered, arrived at the server, and stands in the log."""
-    work, server = stage.workload, metrics["server"]
+    work, asked = stage.workload, metrics["requests"] + metrics["errors"]
     if metrics["errors"] or not metrics["measured"]:
         return f"{metrics['errors']} errors"
-    if server.get("requests") != asked - metrics["refused"]:
+    if server.get("requests") != asked:
         return f"the server saw {server.get('requests')} of {asked} requests"
     if work.unit == "GB" and abs(server["bytes"] / metrics["bytes"] - 1) > 0.001:
         return f"the server sent {server['bytes']} bytes, {metrics['bytes']} arrived"
     if work.fresh and metrics["dials"] != metrics["requests"]:
         return f"{metrics['dials']} connections for {metrics['requests']} requests"
-    lines = seat.lines(stage)
+    lines = stage.seat.lines(stage)
     metrics["lines"] = lines
-    if lines is not None and lines != asked:
-        return f"{lines} lines in the log for {asked} requests"
+    if lines is not None and lines != asked + stage.refused:
+        return f"{lines} lines in the log for {asked + stage.refused} requests"
     return None
 
 
@@ -149,33 +221,38 @@ def held_counts():
     return [min(n, most) for n in HELD]
 
 
-def measure_memory(stage, seat, proxies):
-    """Bytes that stay with each idle connection, after one request on it."""
+def memory(stage):
+    """(metrics, why they do not count or None): bytes that stay with each idle connection, after
+    one request on it."""
+    metrics, why = {}, None
+    try:
+        stage.up()
+        measure_memory(stage, metrics)
+    except Failure as failure:
+        why = str(failure)
+    finally:
+        stage.down()
+    stage.folder.remove()
+    return metrics, why
+
+
+def measure_memory(stage, metrics):
+    proxies = stage.proxies
     began, maps = resident(proxies)
-    metrics = {"start": began - maps, "maps": maps}
-    if stage.generate(seat, "-n", "100", "-l", "13")["errors"]:  # what is there for the first
-        raise Failure(f"{seat.name} does not answer")
+    metrics |= {"start": began - maps, "maps": maps}
+    if stage.generate("-n", "100", "-l", "13")["errors"]:  # what is there from the first one on
+        raise Failure(f"{stage.seat.name} does not answer")
     metrics["base"] = resident(proxies)[0] - maps
-    source = ["-s", stage.place.source] if stage.place.source else []
     holders, held, slab_before = [], 0, slab()
     try:
-        for want in held_counts():
-            holder = Process(stage.place.client, stage.load_core,
-                             [stage.tool("hold"), *source, seat.target(stage), str(want - held)],
-                             stdin=subprocess.PIPE)
-            holders.append(holder)
-            said = holder.popen.stdout.readline().decode().split()
-            if said != ["ready", str(want - held)]:
-                raise Failure(f"{seat.name} holds {said} of {want - held} connections")
+        for name, want in zip(HELD, held_counts()):
+            holders.append(stage.hold(want - held))
             held = want
             time.sleep(0.3)
             now, now_maps = resident(proxies)
-            metrics[f"at_{HELD[len(holders) - 1]}"] = (now - now_maps - metrics["base"]) / held
+            metrics[f"at_{name}"] = (now - now_maps - metrics["base"]) / held
         metrics["kernel"] = (slab() - slab_before) / held
     finally:
         for holder in holders:
-            holder.popen.stdin.close()
-            holder.popen.stdin = None
-            holder.stop()
+            holder.close()
     metrics["held"] = held
-    return metrics
