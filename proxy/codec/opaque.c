@@ -69,7 +69,10 @@ static int opaque_finish(struct codec *k)
 
 static bool opaque_next(struct codec *k, struct codec_event *ev)
 {
-	return queue_pop(&k->queue, ev);
+	if (queue_pop(&k->queue, ev))
+		return true;
+	queue_free(&k->queue); /* a stream may rest for hours */
+	return false;
 }
 
 static int opaque_emit(struct codec *k, const struct codec_event *ev)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Memory of a codec: see store.h. It grows by half, so that little of it is room. */
+/* Memory of a codec: see store.h. It grows no further than it must. */
 #include "store.h"
 
 #include <errno.h>
@@ -142,10 +142,23 @@ void store_free(struct store *a)
 	*a = (struct store){0};
 }
 
+/* For `need` bytes. Up to what a peer may have waiting for it there are few sizes, so that those
+ * which a growing buffer leaves behind suit others. */
+static size_t buffer_room(size_t need)
+{
+	size_t room = BUFFER_MIN;
+
+	if (need > BUFFER_BIG)
+		return need + need / 2;
+	while (room < need)
+		room *= 2;
+	return room;
+}
+
 char *buffer_reserve(struct buffer *b, size_t n)
 {
 	size_t live = b->len - b->off;
-	size_t room = live + n + (live + n) / 2;
+	size_t room;
 	char *p;
 
 	if (n <= b->room - b->len)
@@ -153,16 +166,14 @@ char *buffer_reserve(struct buffer *b, size_t n)
 	if (n <= b->room - live) {
 		memmove(b->p, b->p + b->off, live);
 	} else {
-		if (room < BUFFER_MIN)
-			room = BUFFER_MIN;
-		if (live + n <= BUFFER_BIG && room > BUFFER_BIG)
-			room = BUFFER_BIG;
-		p = malloc(room);
+		room = buffer_room(live + n);
+		p = b->off == 0 ? realloc(b->p, room) : malloc(room); /* may grow in place */
 		if (p == NULL)
 			return NULL;
-		if (live != 0)
+		if (b->off != 0) {
 			memcpy(p, b->p + b->off, live);
-		free(b->p);
+			free(b->p);
+		}
 		b->p = p;
 		b->room = room;
 	}

@@ -127,6 +127,7 @@ static const struct {
 } requests[] = {
 	{"200 empty fields of one letter", POST, "a:\r\n", 26 + 199 * 4, "\r\n"},
 	{"8 KiB of such fields", POST, "a:\r\n", 8 * KIB, "\r\n"},
+	{"more than half a buffer of them", POST, "a:\r\n", 26300, "\r\n"},
 	{"10000 of them", POST, "a:\r\n", 26 + 9999 * 4, "\r\n"},
 	{"fields of one letter with values", POST, "a:b\r\n", 40 * KIB, "\r\n"},
 	{"a long field", POST "a:", "b", 900 * KIB, "\r\n\r\n"},
@@ -143,6 +144,8 @@ static const struct {
 	{"chunks with extensions", POST CHUNKED, "1;a\r\na\r\n", 300 * KIB, ""},
 	{"an extension that does not end", POST CHUNKED "1;", "a", 300, ""},
 	{"trailers", POST CHUNKED "0\r\n", "a:\r\n", 40000, "\r\n"},
+	{"trailers just above half a buffer", POST CHUNKED "0\r\n", "a:\r\n", 26300, "\r\n"},
+	{"trailers just above a quarter", POST CHUNKED "0\r\n", "a:\r\n", 13200, "\r\n"},
 	{"trailers that do not end", POST CHUNKED "0\r\n", "a:\r\n", 40000, ""},
 	{"requests sent ahead", "", "GET / HTTP/1.1\r\nHost:\r\n\r\n", 300 * KIB, ""},
 	{"requests sent ahead of an upload", "GET / HTTP/1.1\r\nHost:\r\n\r\n" POST CHUNKED,
