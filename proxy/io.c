@@ -247,8 +247,12 @@ ssize_t io_send(struct io *io, const void *from, size_t len)
 void close_reset(int fd)
 {
 	struct linger now = {.l_onoff = 1};
+	struct sockaddr nobody = {.sa_family = AF_UNSPEC};
 
-	setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+	/* A program of somebody else's at setsockopt() (cgroup BPF) may refuse, or find no memory.
+	 * A FIN would say that all was said: disconnecting resets, too. */
+	if (setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now) < 0)
+		connect(fd, &nobody, sizeof nobody);
 	close(fd);
 }
 
