@@ -22,6 +22,7 @@
 #define CLIENTS_MAX 64U
 #define DEADLINE_MS 10000U /* for a request, its answer and the pause before it */
 #define BACKLOG 64
+#define AGAIN_MS 50U /* between two tries to take a client that there is no memory for */
 
 union stream {
 	uv_handle_t handle;
@@ -37,7 +38,8 @@ struct admin {
 	char *path; /* of the Unix socket, or NULL */
 	struct admin_client *clients;
 	unsigned count;
-	bool listener_gone;
+	uv_timer_t again;
+	unsigned handles; /* open ones: the listener, and that */
 	bool closing;
 };
 
@@ -61,6 +63,7 @@ struct admin_client {
 	char *query;
 	struct text allow; /* the methods this path knows */
 	struct text response; /* head, before `take` */
+	int copy; /* of the socket, for `take`; -1: none */
 	char in[8192];
 };
 
@@ -132,7 +135,7 @@ unsigned admin_query_unsigned(const char *query, const char *key, unsigned fallb
 
 static void admin_free_if_last(struct admin *a)
 {
-	if (!a->listener_gone || a->count > 0)
+	if (a->handles > 0 || a->count > 0)
 		return;
 	free(a->path);
 	free(a);
@@ -145,6 +148,8 @@ static void client_handle_gone(uv_handle_t *handle)
 
 	if (--c->handles > 0)
 		return;
+	if (c->copy >= 0)
+		close(c->copy);
 	codec_http1.close(c->codec);
 	text_free(&c->allow);
 	text_free(&c->response);
@@ -336,11 +341,19 @@ static void client_write(struct admin_client *c, const char *p, size_t len)
 		client_close(c);
 }
 
-/* The socket goes to the route, once this head has left. */
+/* The socket goes to the route, once this head has left: it says that there is one to go. */
 static void client_give(struct admin_client *c)
 {
 	struct text *t = &c->response;
+	uv_os_fd_t fd;
 
+	if (uv_fileno(&c->peer.handle, &fd) == 0)
+		c->copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	if (c->copy < 0) {
+		log_warn("admin: the socket of %s could not be handed over", c->route->path);
+		client_close(c);
+		return;
+	}
 	text_add(t, "HTTP/1.1 200 OK\r\nContent-Type: ");
 	text_add(t, c->route->type);
 	text_add(t, "\r\nConnection: close\r\n\r\n");
@@ -386,16 +399,10 @@ static void client_step(struct admin_client *c, int err)
 
 static void client_hand_over(struct admin_client *c)
 {
-	const struct admin_route *route = c->route;
-	uv_os_fd_t fd;
-	int copy = -1;
+	int copy = c->copy;
 
-	if (uv_fileno(&c->peer.handle, &fd) == 0)
-		copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-	if (copy >= 0)
-		route->take(c->admin->arg, c->query, copy);
-	else
-		log_warn("admin: the socket of %s could not be handed over", route->path);
+	c->copy = -1;
+	c->route->take(c->admin->arg, c->query, copy);
 	client_close(c);
 }
 
@@ -460,6 +467,15 @@ static int stream_init(uv_loop_t *loop, union stream *s, bool is_unix, void *dat
 	return err;
 }
 
+static void client_new(uv_stream_t *listener, int status);
+
+static void client_again(uv_timer_t *timer)
+{
+	struct admin *a = timer->data;
+
+	client_new(&a->listener.stream, 0);
+}
+
 static void client_new(uv_stream_t *listener, int status)
 {
 	struct admin *a = listener->data;
@@ -468,9 +484,12 @@ static void client_new(uv_stream_t *listener, int status)
 	if (status < 0 || a->closing)
 		return;
 	c = calloc(1, sizeof *c);
-	if (c == NULL)
+	if (c == NULL) { /* libuv listens no more until this one is taken */
+		uv_timer_start(&a->again, client_again, AGAIN_MS, 0);
 		return;
+	}
 	c->admin = a;
+	c->copy = -1;
 	a->count++;
 	c->next = a->clients;
 	c->link = &a->clients;
@@ -495,11 +514,19 @@ static void client_new(uv_stream_t *listener, int status)
 
 /* --- listeners --- */
 
+static int listener_init(uv_loop_t *loop, struct admin *a, bool is_unix)
+{
+	uv_timer_init(loop, &a->again);
+	a->again.data = a;
+	a->handles = 2;
+	return stream_init(loop, &a->listener, is_unix, a);
+}
+
 static void listener_gone(uv_handle_t *handle)
 {
 	struct admin *a = handle->data;
 
-	a->listener_gone = true;
+	a->handles--;
 	admin_free_if_last(a);
 }
 
@@ -513,6 +540,7 @@ void admin_close(struct admin *a)
 	if (a->path != NULL)
 		unlink(a->path);
 	uv_close(&a->listener.handle, listener_gone);
+	uv_close((uv_handle_t *)&a->again, listener_gone);
 }
 
 static struct admin *admin_new(const struct admin_route *routes, void *arg)
@@ -586,7 +614,7 @@ int admin_listen_unix(uv_loop_t *loop, const char *path, const struct admin_rout
 		return fd;
 	}
 	a->path = strdup(path);
-	err = stream_init(loop, &a->listener, true, a);
+	err = listener_init(loop, a, true);
 	if (err == 0)
 		err = a->path == NULL ? -ENOMEM : uv_pipe_open(&a->listener.pipe, fd);
 	if (err < 0)
@@ -645,7 +673,7 @@ int admin_listen_tcp(uv_loop_t *loop, const char *address, const struct admin_ro
 	a = admin_new(routes, arg);
 	if (a == NULL)
 		return -ENOMEM;
-	err = stream_init(loop, &a->listener, false, a);
+	err = listener_init(loop, a, false);
 	if (err == 0)
 		err = uv_tcp_bind(&a->listener.tcp, (struct sockaddr *)&where, 0);
 	if (err == 0)
