@@ -191,8 +191,15 @@ $(PEERS): $(B)/%: $(B)/%.o
 	$(SAY) LD $@
 	$(Q)$(CC) $(LDFLAGS) $^ -o $@
 
+# What makes system calls of the daemon fail: loaded into it, so never built with a sanitizer.
+SHIM := $(B)/test/fault/shim.so
+$(SHIM): test/fault/shim.c
+	@mkdir -p $(@D)
+	$(SAY) LD $@
+	$(Q)$(CC) $(filter-out $(SAN),$(CFLAGS)) -fno-omit-frame-pointer -fPIC -shared $< -o $@
+
 .PHONY: peers
-peers: $(PEERS)
+peers: $(PEERS) $(SHIM)
 
 .PHONY: check-netns
 check-netns: all $(PROBE_REPORT) peers ## behaviour over network namespaces, with real programs (root)
