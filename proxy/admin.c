@@ -591,13 +591,17 @@ static int unix_socket(const char *path)
 	if (fd < 0)
 		return -errno;
 	if (fchmod(fd, 0660) < 0 ||
-	    bind(fd, (const struct sockaddr *)&address, sizeof address) < 0 ||
-	    chmod(path, 0660) < 0) {
+	    bind(fd, (const struct sockaddr *)&address, sizeof address) < 0) {
 		err = -errno;
 		close(fd);
 		return err;
 	}
-	return fd;
+	if (chmod(path, 0660) == 0)
+		return fd;
+	err = -errno;
+	unlink(path);
+	close(fd);
+	return err;
 }
 
 int admin_listen_unix(uv_loop_t *loop, const char *path, const struct admin_route *routes,
