@@ -43,6 +43,7 @@ struct loader {
 	char dir[PATH_LEN]; /* the options' pin_dir */
 	char pins[PATH_LEN]; /* the same, and the layout */
 	bool adopts; /* links of a daemon before us are pinned there */
+	bool fresh; /* it was looked, and there are none */
 	uint32_t slot_count;
 	struct connect *connect;
 	struct inbound *inbound;
@@ -181,8 +182,10 @@ static int folder_find_links(struct loader *l)
 
 	if (dir == NULL)
 		return fail(l, -errno, "cannot read %s", l->pins);
+	errno = 0;
 	while (!l->adopts && (entry = readdir(dir)) != NULL)
 		l->adopts = is_link(entry);
+	l->fresh = !l->adopts && errno == 0;
 	closedir(dir);
 	return 0;
 }
@@ -697,6 +700,11 @@ int loader_detach(const char *pin_dir)
 	removed = detach_folder(pin_dir);
 	remove_empty_parent(pin_dir);
 	return removed;
+}
+
+int loader_undo(const struct loader *l)
+{
+	return l->fresh ? loader_detach(l->dir) : 0;
 }
 
 /* Workloads */

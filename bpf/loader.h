@@ -48,6 +48,10 @@ void loader_close(struct loader *l);
  * -errno. */
 int loader_detach(const char *pin_dir);
 
+/* For a start that fails before any workload was entered: as loader_detach(), if nothing of a
+ * daemon before us was attached when this one was opened. Else that goes on judging. */
+int loader_undo(const struct loader *l);
+
 /* Enters or changes a workload: `place`, `index`, `generation`, identity, flags, addresses and
  * exclusion of *w are taken; what the programs count stays, unless the index is given to another
  * place or generation. A flow that is judged meanwhile meets the old or the new identity. */

@@ -615,6 +615,14 @@ static int watch_signals(struct control *c)
 
 /* ---- start and stop; stop is start's mirror image ---- */
 
+/* Of what says nothing itself when it fails: no start ends without a word. */
+static int step(const char *what, int err)
+{
+	if (err < 0)
+		log_errx("start: %s: %s", what, strerror(-err));
+	return err;
+}
+
 static int start_kernel(struct control *c)
 {
 	struct loader_options options = {
@@ -663,7 +671,7 @@ static int start_records(struct control *c)
 
 	c->metrics = metrics_new();
 	if (c->metrics == NULL)
-		return -ENOMEM;
+		return step("metrics", -ENOMEM);
 	make_log_folder(c->snapshot.options.access_log);
 	err = access_log_start(c->snapshot.options.access_log, c->host, c->metrics, &c->log);
 	if (err < 0) {
@@ -671,7 +679,7 @@ static int start_records(struct control *c)
 		return err;
 	}
 	c->writer = access_log_writer(c->log);
-	return c->writer ? 0 : -ENOMEM;
+	return c->writer ? 0 : step("access log", -ENOMEM);
 }
 
 static int start_workers(struct control *c)
@@ -757,7 +765,7 @@ static int first_snapshot(struct control *c)
 
 	c->identities = identity_table_new();
 	if (c->identities == NULL)
-		return -ENOMEM;
+		return step("configuration", -ENOMEM);
 	err = state_open(c->options->state_dir, &error);
 	if (err < 0)
 		log_errx("%s", error ? error : strerror(-err));
@@ -765,10 +773,13 @@ static int first_snapshot(struct control *c)
 	if (err < 0)
 		return err;
 	err = documents_read(c, &c->documents, &c->kept);
-	if (err == 0)
-		err = control_build(c, &c->documents, &c->kept, &c->snapshot, &findings);
+	if (err < 0)
+		return err;
+	err = control_build(c, &c->documents, &c->kept, &c->snapshot, &findings);
 	findings_log(&findings);
-	if (findings.errors > 0)
+	if (findings.errors == 0)
+		(void)step("configuration", err);
+	else
 		log_errx("%s: %zu error%s; nothing was started", c->options->config_dir,
 			 findings.errors, findings.errors == 1 ? "" : "s");
 	findings_free(&findings);
@@ -786,32 +797,39 @@ int control_read(struct control *c, const struct control_options *options)
 	return first_snapshot(c);
 }
 
+/* Whoever tries again finds what he found before. */
+static int start_undo(struct control *c, int err)
+{
+	if (c->loader != NULL && loader_undo(c->loader) < 0)
+		log_errx("%s: not everything could be unpinned; remove it with: shunt detach",
+			 c->options->pin_dir);
+	return err;
+}
+
 int control_start(struct control *c)
 {
-	int err = uv_loop_init(&c->loop);
+	int err = step("event loop", uv_loop_init(&c->loop));
 
 	if (err == 0)
 		err = start_addresses(c);
 	if (err == 0)
-		err = netns_start();
+		err = step("thread for namespaces", netns_start());
 	if (err == 0)
-		err = enroll_start(&c->enrollment, c->options->cgroup_root);
+		err = step("own namespace", enroll_start(&c->enrollment, c->options->cgroup_root));
 	if (err == 0)
 		err = start_records(c);
 	if (err == 0)
 		err = start_kernel(c);
-	if (err < 0)
-		return err;
-	if (c->loader != NULL)
+	if (err == 0 && c->loader != NULL)
 		err = enroll_adopt(&c->enrollment, c->loader, &c->node);
 	if (err == 0)
-		err = start_workers(c);
+		err = step("workers", start_workers(c));
 	if (err == 0)
-		err = start_loop(c);
+		err = step("event loop", start_loop(c));
 	if (err == 0)
 		err = start_admin(c);
 	if (err < 0)
-		return err;
+		return start_undo(c, err);
 	/* One workload that cannot be captured keeps the others from nothing. */
 	if (control_apply(c) < 0)
 		log_errx("not everything could be applied; trying again every few seconds");
