@@ -4,7 +4,7 @@
 
 usage: faults.py serve SHIM PLAN DAEMON-PID CLIENTS NODE SERVERS LOG ADMIN captured|listeners
                        HTTP STREAM FIRST
-       faults.py start SHIM PLAN SHUNTD ARGUMENTS...     run in the daemon's
+       faults.py start SHIM PLAN captured|listeners CLIENTS SERVERS ADDRESS RUN-DIR PINS DETACH-COMMAND SHUNTD...
 
 The shim (shim.c) lies in the daemon; the plan is a file both have mapped. Prints one line per
 check, and for each failure what was injected and how to have the same again:
@@ -153,7 +153,7 @@ class Daemon:
         self.log.seek(0, os.SEEK_END)
         self.log_rest = b""
         self.records = []
-        self.dropped = self.requests = 0
+        self.dropped = self.lines = 0
         self.lines_may_lack = False
         self.base = None
         self.slack = 0
@@ -207,6 +207,8 @@ class Daemon:
 
     def metrics(self):
         status, body = self.scrape()
+        if status == 0:  # libuv may still be turning away all who wait, after an EMFILE
+            status, body = self.scrape()
         if status != 200:
             raise Wrong("metrics: status %d" % status)
         return {name.decode(): float(value) for name, value in
@@ -229,7 +231,7 @@ class Daemon:
         for line in lines:
             try:
                 self.records.append(json.loads(line))
-                self.requests += self.records[-1].get("type") == "request"
+                self.lines += 1
             except ValueError:
                 if not self.lines_may_lack:
                     raise Wrong("a line of the access log is broken: %r" % line[:80])
@@ -326,6 +328,8 @@ class Run:
         self.problems.append("\n".join(["%s: %s" % (how, what)] + self.plan.log()))
         if not self.daemon.alive():
             raise SystemExit(self.report("the daemon is alive"))
+        if len(self.problems) == 6:
+            raise SystemExit(self.report("fewer than six failures"))
 
     def settle(self, how):
         try:
@@ -428,7 +432,7 @@ class Run:
         """Its lines may lack, but then they are counted."""
         self.settle("the log thread")
         self.daemon.lines_may_lack = True
-        before, asked, self.daemon.requests = self.daemon.dropped, self.flows.count, 0
+        before, asked, self.daemon.lines = self.daemon.dropped, self.flows.count, 0
         try:
             for row in LOG:
                 for error in self.plan.rows[row][1]:
@@ -440,12 +444,12 @@ class Run:
                 self.one("get_small")
             self.plan.off()
             self.hits += self.plan.injected()
-            asked = self.flows.count - asked
+            asked = 2 * (self.flows.count - asked)  # a request's and its connection's
             self.daemon.idle()
             self.daemon.wait("lines", lambda: self.daemon.read_log() or
-                             self.daemon.requests + self.daemon.dropped - before >= asked or
-                             "%d requests, %d lines, %d are said to be lost" %
-                             (asked, self.daemon.requests, self.daemon.dropped - before))
+                             self.daemon.lines + self.daemon.dropped - before >= asked or
+                             "%d records, %d lines, %d are said to be lost" %
+                             (asked, self.daemon.lines, self.daemon.dropped - before))
         except Wrong as e:
             self.problem("the log thread", str(e))
         self.daemon.records.clear()
@@ -529,12 +533,131 @@ def serve(shim, plan_path, pid, clients, node, server_netns, access_log, admin, 
     flows.large = 300000
     parts = os.environ.get("PARTS", "systematic by_chance log_thread control_thread").split()
     for part in parts:
-        start = time.monotonic()
-        getattr(run, part)()
-        print("# %s: %.1f s" % (part, time.monotonic() - start))
+        if part != "starts":
+            getattr(run, part)()
+
+
+# ---- a daemon that starts ----
+
+START = ("socket setsockopt bind listen getsockopt epoll_create1 epoll_ctl open openat read fstat "
+         "fstatat scandirat realpath mkdir mkdirat renameat fsync flock lstat chmod fchmod close "
+         "eventfd pipe2 fork getifaddrs setns pthread_create malloc calloc realloc strdup "
+         "aligned_alloc uv_epoll_create1 uv_eventfd uv_socket uv_bind uv_listen bpf").split()
+
+
+START_CAPTURED = "bpf setns epoll_ctl lstat uv_listen".split()  # of these starts in the short form
+
+
+class Start:
+    def __init__(self, plan, clients, address, run_dir, pins, detach, command):
+        self.plan, self.clients, self.address = plan, clients, address
+        self.run_dir, self.pins, self.detach, self.command = run_dir, pins, detach, command
+        self.said = b""
+        self.status = None
+
+    def follow(self, process):
+        for line in process.stderr:
+            self.said += line
+        self.status = process.wait()
+
+    def until(self, what, condition):
+        until = time.monotonic() + LIMIT
+        while not condition():
+            if time.monotonic() > until:
+                raise Wrong("%s: it hangs" % what)
+            time.sleep(0.002)
+
+    def ask(self, path):
+        """The status; 0 when there is none."""
+        s = self.clients.socket(socket.AF_INET, socket.SOCK_STREAM)
+        s.settimeout(LIMIT)
+        try:
+            s.connect(self.address)
+            s.sendall(b"GET %s HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" % path)
+            return int((s.recv(4096).split() + [b"", b"0"])[1])
+        except (OSError, ValueError):
+            return 0
+        finally:
+            s.close()
+
+    def behind(self):
+        """What a daemon that ended has left, and should not."""
+        left = [n for n in os.listdir(self.run_dir) if n == "admin.sock"] \
+            if os.path.isdir(self.run_dir) else []
+        return left + [os.path.join(d, f) for d, _, files in os.walk(self.pins) for f in files]
+
+    def ended(self):
+        if self.status < 0:
+            raise Wrong("it was ended by %s" % signal.Signals(-self.status).name)
+        if self.status == 0:
+            raise Wrong("it did not serve, and its status is 0")
+        if b"Sanitizer" in self.said:
+            raise Wrong(self.said.decode(errors="replace"))
+        if not re.search(rb"<3>|^shuntd: ", self.said, re.M):
+            raise Wrong("status %d, and no word why: %r" % (self.status, self.said))
+        if self.behind():
+            raise Wrong("left behind: %s" % self.behind()[:4])
+
+    def serves(self, process):
+        """Not half: what is to be refused is, and what may pass does, if not at once."""
+        self.plan.off()
+        self.until("refusing", lambda: self.ask(b"/private") == 403)
+        if self.ask(b"/f/start/length/10") != 200:
+            raise Wrong("it is ready and does not serve")
+        process.terminate()
+        self.until("stop", lambda: b"stopping on signal" in self.said)
+        process.terminate()  # the second one does not wait
+        self.until("stop", lambda: self.status is not None)
+        if self.status != 0:
+            raise Wrong("stopped: status %d\n%s" % (self.status, self.said.decode(errors="replace")))
+
+    def run(self, row, error, nth):
+        self.said, self.status = b"", None
+        self.plan.arm(row, error, nth)
+        process = subprocess.Popen(self.command, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
+        reader = threading.Thread(target=self.follow, args=(process,))
+        reader.start()
+        problem = None
+        try:
+            self.until("start", lambda: self.status is not None or b" runs, revision " in self.said)
+            if self.status is None:
+                self.serves(process)
+            else:
+                self.ended()
+        except Wrong as e:
+            problem = str(e)
+        self.plan.off()
+        process.kill()
+        reader.join()
+        if self.behind():
+            subprocess.run(self.detach, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return problem
+
+
+def start(shim, plan_path, captured, clients, server_netns, address, run_dir, pins, detach, *command):
+    plan = Plan(shim, plan_path)
+    host, port = address.rsplit(":", 1)
+    Servers(Namespace(server_netns).listener, 80, 7000, 7001, LIMIT)
+    s = Start(plan, Namespace(clients), (host, int(port)), run_dir, pins, detach.split(), command)
+    problems, ready, ended = [], 0, 0
+    for row in START if ROUNDS > 1 or captured != "captured" else START_CAPTURED:
+        n = 1
+        while len(problems) < 6:
+            error = plan.rows[row][1][n % len(plan.rows[row][1])]
+            problem = s.run(row, error, n)
+            ready += b" runs, revision " in s.said
+            ended += b" runs, revision " not in s.said
+            if problem:
+                problems.append("\n".join(["start: %s %s %d: %s" % (row, error_name(error), n, problem)]
+                                          + plan.log()))
+            if plan.injected() == 0:
+                break
+            n += 1 if ROUNDS > 1 else n
+    results.check("a start in which a call fails serves (%d) or ends with a word (%d), and leaves "
+                  "nothing" % (ready, ended), problems)
 
 
 if __name__ == "__main__":
     results = Results()
-    {"serve": serve}[sys.argv[1]](*sys.argv[2:])
+    {"serve": serve, "start": start}[sys.argv[1]](*sys.argv[2:])
     sys.exit(results.failed > 0)

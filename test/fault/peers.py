@@ -5,13 +5,10 @@ which its bytes are made: those of another connection are never taken for it."""
 import collections
 import functools
 import random
-import re
 import socket
 import struct
 import threading
 import time
-
-FRESH = 0.02  # seconds between two looks
 
 
 class Wrong(Exception):
@@ -256,8 +253,6 @@ class Servers:
             return
         self.play(s, *line.decode().split())
 
-    stream_modes = ("echo", "half", "reset", "break")
-
     def play(self, s, mode, word, n):
         want = pattern(word + ".up", int(n))
         got = []
@@ -335,7 +330,7 @@ class Flows:
             method.encode(), (path % (word, what, n)).encode(), fields)
 
     def response(self, s, method):
-        """(status, body, whole): status 0 when there is none."""
+        """(status, body, whole, fields): status 0 when there is none."""
         while True:
             raw = s.until(b"\r\n\r\n")
             if s.end == "timeout":

@@ -43,7 +43,8 @@
 #define FDS 65536
 #define EPOLLS 4 /* that a descriptor may be watched by */
 
-/* What may happen to a call. `uv_`: made by libuv, which aborts on what it thinks impossible. */
+/* What may happen to a call. `uv_`: made by libuv, which aborts on what it thinks impossible:
+ * epoll_ctl(), the pipe of its signals, memory for its list of descriptors. */
 #define ROWS(X)                                                                                    \
 	X(accept4, EAGAIN, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, ECONNABORTED, EPROTO)           \
 	X(recv, EAGAIN, EINTR, SHORT, ECONNRESET, ETIMEDOUT, EHOSTUNREACH, ENOMEM)                 \
@@ -104,7 +105,6 @@
 	X(uv_listen, EADDRINUSE)                                                                   \
 	X(uv_epoll_create1, EMFILE, ENOMEM)                                                        \
 	X(uv_eventfd, EMFILE, ENOMEM)                                                              \
-	X(uv_pipe2, EMFILE, ENFILE)                                                                \
 	X(bpf, EPERM, ENOMEM, EINVAL)
 
 enum row {
@@ -139,7 +139,8 @@ struct plan {
 	char threads[32]; /* their names; empty: all */
 	uint32_t calls; /* that matched */
 	uint32_t injected;
-	uint32_t nameless; /* accepted, but nobody learns for which destination: its slot is swept */
+	uint32_t
+		nameless; /* accepted, but nobody learns for which destination: its slot is swept */
 	uint32_t total; /* wrapped calls, matched or not, faults on or off */
 	uint32_t row_calls[128];
 	char log[LOG_LINES][64];
@@ -398,6 +399,16 @@ static int socket_fails(int fd, int error)
 	return fail(error);
 }
 
+/* What has borders, as netlink's messages, goes whole or not at all. */
+static bool is_stream(int fd)
+{
+	int type = 0;
+	socklen_t len = sizeof type;
+
+	NEXT(getsockopt)(fd, SOL_SOCKET, SO_TYPE, &type, &len);
+	return type == SOCK_STREAM;
+}
+
 static size_t half(size_t n)
 {
 	return n > 1 ? n / 2 : n;
@@ -433,7 +444,7 @@ ssize_t recv(int fd, void *to, size_t room, int flags)
 
 	if (error != 0 && error != SHORT)
 		return socket_fails(fd, error);
-	n = NEXT(recv)(fd, to, error == SHORT ? half(room) : room, flags);
+	n = NEXT(recv)(fd, to, error == SHORT && is_stream(fd) ? half(room) : room, flags);
 	if (n < 0 && errno == ENOTCONN && fd < FDS && broken[fd])
 		return 0; /* as after an end that was told */
 	return n;
@@ -445,7 +456,7 @@ ssize_t send(int fd, const void *from, size_t len, int flags)
 
 	if (error != 0 && error != SHORT)
 		return socket_fails(fd, error);
-	return NEXT(send)(fd, from, error == SHORT ? half(len) : len, flags);
+	return NEXT(send)(fd, from, error == SHORT && is_stream(fd) ? half(len) : len, flags);
 }
 
 int connect(int fd, const struct sockaddr *sa, socklen_t len)
@@ -473,10 +484,10 @@ int getsockopt(int fd, int level, int name, void *value, socklen_t *len)
 	if (n < 0 || level != SOL_SOCKET || name != SO_ERROR)
 		return n;
 	error = fault_of(CALLER, ROW_so_error, ROW_COUNT, fd);
-	if (error == ECONNRESET)
-		break_connection(fd, error);
-	if (error != 0)
-		memcpy(value, &error, sizeof error);
+	if (error == 0)
+		return 0;
+	break_connection(fd, error);
+	memcpy(value, &error, sizeof error);
 	return 0;
 }
 
@@ -622,7 +633,7 @@ BOTH(bind, fd, (int fd, const struct sockaddr *sa, socklen_t len), (fd, sa, len)
 BOTH(listen, fd, (int fd, int backlog), (fd, backlog))
 BOTH(epoll_create1, -1, (int flags), (flags))
 BOTH(eventfd, -1, (unsigned value, int flags), (value, flags))
-BOTH(pipe2, -1, (int ends[2], int flags), (ends, flags))
+OWN(pipe2, -1, (int ends[2], int flags), (ends, flags))
 OWN(fstat, fd, (int fd, struct stat *st), (fd, st))
 OWN(fstatat, -1, (int at, const char *path, struct stat *st, int flags), (at, path, st, flags))
 OWN(scandirat, -1,
@@ -665,6 +676,8 @@ long syscall(long number, ...)
 	for (int i = 0; i < 6; i++)
 		a[i] = va_arg(args, long);
 	va_end(args);
+	if (number == SYS_close) /* libuv closes so */
+		watch_forget((int)a[0]);
 	error = is_bpf ? fault(ROW_bpf, -1) : 0;
 	return error != 0 ? fail(error) : NEXT(syscall)(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 }

@@ -40,8 +40,9 @@ policy() {
 faults() {
 	local parts=$1
 	shift
-	PARTS=${PARTS-$parts} python3 test/fault/faults.py "$1" "$SHIM" "$PLAN" "${@:2}" >"$TMP/out" 2>&1
+	PARTS=${PARTS-$parts} in_ns node python3 test/fault/faults.py "$1" "$SHIM" "$PLAN" "${@:2}" >"$TMP/out" 2>&1
 	local status=$?
+	[ $status -eq 0 ] || daemon_stop KILL # it may hang
 	cat "$TMP/out"
 	PASSED=$((PASSED + $(grep -c '^ok - ' "$TMP/out")))
 	FAILED=$((FAILED + $(grep -c '^not ok - ' "$TMP/out")))
@@ -52,6 +53,16 @@ faults() {
 serve() {
 	faults "$1" serve "$DAEMON" "/run/netns/$BOX-frontend" "/run/netns/$BOX-node" \
 		"/run/netns/$BOX-api" "$LOG" "$RUN/admin.sock" "${@:2}"
+}
+
+# starts captured|listeners ADDRESS: of a daemon that does not run now.
+starts() {
+	local name=${BOX#shunt-}
+	[[ " ${PARTS-starts} " == *" starts "* ]] || return 0
+	faults "" start "$1" "/run/netns/$BOX-frontend" "/run/netns/$BOX-api" "$2" "$RUN" "$BPFFS/shunt" \
+		"$B/shunt --run-dir $RUN --name $name detach --bpffs $BPFFS" \
+		"$SHUNTD" --config "$TMP/config" --name "$name" --run-dir "$RUN" \
+		--state-dir "$TMP/state" --bpffs "$BPFFS"
 }
 
 wrap_shuntd
@@ -65,15 +76,27 @@ listeners:
 sed -i "s|selectors: .*-frontend\"\]|addresses: [10.78.0.11]|
 	s|selectors: .*-api\"\]|addresses: [10.78.0.12]|
 	s|selectors: .*-intruder\"\]|addresses: [10.78.0.13]|" "$TMP/config/conf.d/10-workloads.yaml"
-daemon_start || exit 1
 echo "# explicit listeners"
+starts listeners 10.78.0.1:8080
+daemon_start || exit 1
 serve "systematic by_chance log_thread control_thread" listeners \
 	10.78.0.1:8080 10.78.0.1:7000 10.78.0.1:7001
 daemon_stop
 
 OPTIONS="workers: 2" config_write < <(policy)
+echo "# captured"
+starts captured 10.78.0.12:80
 daemon_start || exit 1
 force_proxy 7000 7001
-echo "# captured"
 serve "systematic by_chance" captured 10.78.0.12:80 10.78.0.12:7000 10.78.0.12:7001
+daemon_stop
+
+pins() { find "$BPFFS/shunt" -type f | sort; }
+before=$(pins)
+touch "$RUN/admin.sock"
+daemon_start 2>/dev/null && not_ok "a start whose admin socket cannot be made fails"
+wait "$DAEMON"
+DAEMON=
+same "a start that fails leaves what a daemon before it pinned ($(pins | wc -l) pins)" "$before" "$(pins)"
+same "... which judges on" 000 "$(curl_from frontend http://10.78.0.12/f/w/length/1)"
 finish
