@@ -258,7 +258,9 @@ static void conn_fail(struct conn *c, enum reason why)
 		c->why = why;
 	conn_working(c, 0);
 	head_done(c);
-	if (conn_backlog(c) == 0) {
+	/* What waits for the client of a stream of any bytes is no goodbye: behind it a FIN would
+	 * say that it was all. */
+	if (c->ops == &codec_opaque || conn_backlog(c) == 0) {
 		conn_close(c, why, true);
 		return;
 	}

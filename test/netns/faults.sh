@@ -42,7 +42,10 @@ faults() {
 	shift
 	PARTS=${PARTS-$parts} in_ns node python3 test/fault/faults.py "$1" "$SHIM" "$PLAN" "${@:2}" >"$TMP/out" 2>&1
 	local status=$?
-	[ $status -eq 0 ] || daemon_stop KILL # it may hang
+	if [ $status -ne 0 ]; then # it may hang
+		daemon_stop KILL
+		rm -f "$RUN/admin.sock"
+	fi
 	cat "$TMP/out"
 	PASSED=$((PASSED + $(grep -c '^ok - ' "$TMP/out")))
 	FAILED=$((FAILED + $(grep -c '^not ok - ' "$TMP/out")))

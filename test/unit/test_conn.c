@@ -1815,6 +1815,37 @@ static void who_reads_nothing_is_told_of_a_reset(void **state)
 	}
 }
 
+/* Memory is short for what its client says, while bytes of the server wait for that client: they
+ * are no goodbye, behind which the stream could end as if it were whole. */
+static void a_stream_that_fails_with_bytes_waiting_ends_by_a_reset(void **state)
+{
+	static char block[65536];
+	int err = 0, tries = 0;
+	socklen_t len = sizeof err;
+	struct conn *c;
+
+	(void)state;
+	box_open(false);
+	connect_client();
+	accept_upstream();
+	c = container_of(seats[0].conns.next, struct conn, link);
+	while (conn_backlog(c) < BACKLOG_HIGH) {
+		(void)!send(server, block, sizeof block, MSG_NOSIGNAL);
+		turn(0);
+	}
+	failmalloc_at(1);
+	assert_int_equal(send(client, "x", 1, 0), 1);
+	turn(1);
+	assert_true(failmalloc_hit());
+	failmalloc_at(0);
+	while (recv(client, block, sizeof block, 0) > 0 || (errno == EAGAIN && tries++ < 20))
+		turn(1);
+	assert_int_equal(errno, ECONNRESET);
+	assert_int_equal(getsockopt(client, SOL_SOCKET, SO_ERROR, &err, &len), 0);
+	assert_true(list_empty(&seats[0].conns));
+	box_close();
+}
+
 /* Not mallinfo2(): it counts what malloc keeps of pieces that were freed. */
 static size_t heap_now(void)
 {
@@ -2281,6 +2312,7 @@ int main(void)
 		cmocka_unit_test(a_reset_that_a_write_meets_first_is_still_a_reset),
 		cmocka_unit_test(a_reset_behind_a_fin_comes_behind_it),
 		cmocka_unit_test(who_reads_nothing_is_told_of_a_reset),
+		cmocka_unit_test(a_stream_that_fails_with_bytes_waiting_ends_by_a_reset),
 		cmocka_unit_test(who_reads_nothing_costs_64_kib_in_each_direction),
 		cmocka_unit_test(what_nobody_takes_costs_64_kib),
 		cmocka_unit_test(an_idle_connection_keeps_its_structs_only),
