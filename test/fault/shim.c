@@ -447,6 +447,9 @@ ssize_t recv(int fd, void *to, size_t room, int flags)
 	n = NEXT(recv)(fd, to, error == SHORT && is_stream(fd) ? half(room) : room, flags);
 	if (n < 0 && errno == ENOTCONN && fd < FDS && broken[fd])
 		return 0; /* as after an end that was told */
+	/* The kernel leaves nothing behind a short read: the rest is as what came after it. */
+	if (n > 0 && error == SHORT)
+		edge_again(fd);
 	return n;
 }
 
