@@ -69,6 +69,8 @@ static unsigned edges_of(uint32_t events)
 		edges |= IO_WRITE;
 	if (events & EPOLLERR)
 		edges |= IO_ERROR;
+	if (events & (EPOLLPRI | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+		edges |= IO_BEYOND;
 	return edges;
 }
 
@@ -151,7 +153,8 @@ static int io_add(struct io_loop *loop, struct io *io, int fd, struct share *sha
 int io_watch(struct io_loop *loop, struct io *io, int fd, struct share *share,
 	     void (*turn)(struct io *))
 {
-	return io_add(loop, io, fd, share, turn, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET);
+	return io_add(loop, io, fd, share, turn,
+		      EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET);
 }
 
 int io_watch_listener(struct io_loop *loop, struct io *io, int fd, struct share *share,
@@ -196,23 +199,26 @@ bool io_readable(const struct io *io)
 
 ssize_t io_recv(struct io *io, void *to, size_t room)
 {
+	size_t most = room < IO_MOVE_MAX ? room : IO_MOVE_MAX;
 	ssize_t n;
 
 	do
-		n = recv(io->fd, to, room < IO_MOVE_MAX ? room : IO_MOVE_MAX, 0);
+		n = recv(io->fd, to, most, 0);
 	while (n < 0 && errno == EINTR);
 	if (n == 0 && io->error != 0) {
 		n = -1;
 		errno = io->error;
 	}
 	if (n < 0) {
-		io->ready &= ~(unsigned)IO_READ;
+		io->ready &= ~(unsigned)(IO_READ | IO_BEYOND);
 		if (errno != EAGAIN) {
 			io->error = errno;
 			io->ready |= IO_ERROR;
 		}
 		return -errno;
 	}
+	if (n > 0 && (size_t)n < most && !(io->ready & (IO_BEYOND | IO_ERROR)))
+		io->ready &= ~(unsigned)IO_READ;
 	io->share->deficit -= n;
 	return n;
 }

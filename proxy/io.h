@@ -25,6 +25,7 @@ enum {
 	IO_READ = 1,
 	IO_WRITE = 2,
 	IO_ERROR = 4, /* the peer reset, or the connection broke otherwise; stays */
+	IO_BEYOND = 8, /* something may follow the bytes that are there: see io_recv() */
 };
 
 #define IO_QUANTUM (128 * 1024) /* what a workload may move in one round */
@@ -100,7 +101,18 @@ bool io_readable(const struct io *io); /* an edge is left, and something of the 
  * outside of a turn: IO_WRITE stays set then, and another turn comes. Any other failure sets
  * IO_ERROR. The kernel tells a reset once, to whichever comes
  * first; here who reads on meets it behind the last byte, also when a send had it. A FIN stays a
- * FIN where the reset came after it: then IO_ERROR alone tells. */
+ * FIN where the reset came after it: then IO_ERROR alone tells.
+ *
+ * A read that gets less than it has room for uses the edge up as well, so that no other has to
+ * find nothing. On a plain TCP socket it has met the end of the receive queue (tcp_recvmsg() goes
+ * on from segment to segment until that is empty), and each segment that comes later is an edge of
+ * its own (tcp_data_ready() wakes for every one; epoll queues whatever woke it since it was asked).
+ * Behind those bytes there may be what is not told again, and then IO_BEYOND says to read on: the
+ * FIN or the error of an event that was told (RDHUP, HUP, ERR), and the bytes behind an urgent
+ * one, at which a read stops (PRI). What comes after that event is an edge again (tcp_fin() and
+ * tcp_reset() wake, so does the urgent byte, told with PRI until it has been passed).
+ * None of this holds for a socket with kernel TLS or in a sockmap, where a read gives one record
+ * or message; nor for a pipe or a terminal. None of those is watched here. */
 ssize_t io_recv(struct io *io, void *to, size_t room);
 ssize_t io_send(struct io *io, const void *from, size_t len);
 

@@ -273,7 +273,7 @@ static bool upstream_new(struct exchange *x)
 }
 
 /* Has its server said nothing since its last answer? What it said would be taken for the next
- * one. A bit that is not set was cleared by a read that found nothing. */
+ * one. A bit that is not set was cleared by a read that left nothing. */
 static bool upstream_is_quiet(const struct upstream *u)
 {
 	char byte;

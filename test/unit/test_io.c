@@ -5,6 +5,9 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <linux/sockios.h>
+#include <netinet/in.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -22,6 +25,7 @@ struct end {
 };
 
 static struct io_loop loop;
+static char moved[2 * IO_MOVE_MAX];
 
 static void end_turn(struct io *io)
 {
@@ -94,6 +98,153 @@ static void an_edge_is_told_once_and_remembered(void **state)
 	io_loop_close(&loop);
 }
 
+static struct share tcp_share;
+
+/* Both ends of a TCP connection; e reads nothing by itself. */
+static void tcp_open(struct end *e)
+{
+	struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof at;
+	int listener = socket(AF_INET, SOCK_STREAM, 0);
+	int fd;
+
+	*e = (struct end){.lazy = true};
+	share_init(&tcp_share);
+	assert_int_equal(io_loop_init(&loop), 0);
+	assert_int_equal(bind(listener, (struct sockaddr *)&at, sizeof at), 0);
+	assert_int_equal(listen(listener, 1), 0);
+	assert_int_equal(getsockname(listener, (struct sockaddr *)&at, &len), 0);
+	e->peer = socket(AF_INET, SOCK_STREAM, 0);
+	assert_int_equal(connect(e->peer, (struct sockaddr *)&at, sizeof at), 0);
+	fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
+	close(listener);
+	assert_int_equal(io_watch(&loop, &e->io, fd, &tcp_share, end_turn), 0);
+}
+
+static void tcp_close(struct end *e)
+{
+	end_close(e);
+	io_loop_close(&loop);
+}
+
+/* All that the peer sent has come. */
+static void arrived(struct end *e)
+{
+	int left = 1;
+
+	for (int i = 0; i < 5000 && left != 0; i++) {
+		assert_int_equal(ioctl(e->peer, SIOCOUTQ, &left), 0);
+		if (left != 0)
+			usleep(1000);
+	}
+	assert_int_equal(left, 0);
+}
+
+static void told(struct end *e)
+{
+	arrived(e);
+	turn();
+	assert_true(e->io.ready & IO_READ);
+}
+
+static void says(struct end *e, const char *text, int flags)
+{
+	assert_int_equal(send(e->peer, text, strlen(text), flags), (int)strlen(text));
+}
+
+/* What the next read of at most `room` gives, in turns until there is one. */
+static void reads(struct end *e, size_t room, const char *text)
+{
+	char got[64];
+	ssize_t n = -EAGAIN;
+
+	for (int i = 0; i < 5000 && !(e->io.ready & IO_READ); i++) {
+		usleep(i != 0 ? 1000 : 0);
+		turn();
+	}
+	assert_true(e->io.ready & IO_READ);
+	n = io_recv(&e->io, got, room);
+	assert_int_equal(n, strlen(text));
+	assert_memory_equal(got, text, strlen(text));
+}
+
+static void a_short_read_uses_the_edge_up(void **state)
+{
+	struct end e;
+
+	(void)state;
+	tcp_open(&e);
+	says(&e, "abcdef", 0);
+	told(&e);
+	reads(&e, 3, "abc"); /* as much as it had room for: there may be more */
+	assert_true(e.io.ready & IO_READ);
+	reads(&e, 60, "def");
+	assert_false(e.io.ready & IO_READ);
+	says(&e, "ghi", 0);
+	reads(&e, 60, "ghi"); /* by an edge of its own */
+	assert_false(e.io.ready & IO_READ);
+	tcp_close(&e);
+}
+
+static void a_fin_is_read_behind_the_bytes_it_came_with(void **state)
+{
+	struct end e;
+
+	(void)state;
+	tcp_open(&e);
+	says(&e, "abc", 0);
+	shutdown(e.peer, SHUT_WR);
+	told(&e);
+	reads(&e, 60, "abc");
+	assert_true(e.io.ready & IO_READ); /* it is not told again */
+	reads(&e, 60, "");
+	tcp_close(&e);
+}
+
+static void a_fin_behind_the_bytes_that_were_told_is_an_edge(void **state)
+{
+	struct end e;
+
+	(void)state;
+	tcp_open(&e);
+	says(&e, "abc", 0);
+	told(&e);
+	shutdown(e.peer, SHUT_WR);
+	arrived(&e);
+	reads(&e, 60, "abc");
+	assert_false(e.io.ready & IO_READ);
+	reads(&e, 60, "");
+	tcp_close(&e);
+}
+
+/* A read stops at an urgent byte, with more behind it that no edge tells of. */
+static void what_follows_an_urgent_byte_is_read(void **state)
+{
+	struct end e;
+
+	(void)state;
+	for (int when = 0; when < 3; when++) { /* which of the pieces was told of in time */
+		tcp_open(&e);
+		says(&e, "abc", 0);
+		if (when == 0)
+			told(&e);
+		says(&e, "!", MSG_OOB);
+		if (when == 1)
+			told(&e);
+		says(&e, "def", 0);
+		if (when == 2)
+			told(&e);
+		arrived(&e);
+		reads(&e, 60, "abc");
+		reads(&e, 60, "def");
+		assert_int_equal(io_recv(&e.io, moved, 60), -EAGAIN);
+		says(&e, "ghi", 0);
+		reads(&e, 60, "ghi");
+		assert_false(e.io.ready & IO_READ); /* it is behind us */
+		tcp_close(&e);
+	}
+}
+
 /* Between two turns of a quiet workload a loud one gets no more than its quantum. */
 static void a_loud_workload_does_not_starve_a_quiet_one(void **state)
 {
@@ -130,7 +281,6 @@ static void a_loud_workload_does_not_starve_a_quiet_one(void **state)
 
 /* As a connection with two full legs: writes what waits, then reads. One that is not
  * greedy writes a little, so that the next begins with any rest of the share. */
-static char moved[2 * IO_MOVE_MAX];
 static size_t moved_bytes, quiet_saw;
 
 static void mover_turn(struct io *io)
@@ -314,6 +464,10 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_edge_is_told_once_and_remembered),
+		cmocka_unit_test(a_short_read_uses_the_edge_up),
+		cmocka_unit_test(a_fin_is_read_behind_the_bytes_it_came_with),
+		cmocka_unit_test(a_fin_behind_the_bytes_that_were_told_is_an_edge),
+		cmocka_unit_test(what_follows_an_urgent_byte_is_read),
 		cmocka_unit_test(a_loud_workload_does_not_starve_a_quiet_one),
 		cmocka_unit_test(a_visit_moves_less_than_the_quantum_and_one_read_or_write),
 		cmocka_unit_test(nothing_is_written_outside_of_a_turn),
