@@ -501,7 +501,7 @@ static void client_new(uv_stream_t *listener, int status)
 	c->write.data = c;
 	stream_init(listener->loop, &c->peer, a->path != NULL, c);
 	c->handles = 2;
-	c->codec = codec_http1.open(CODEC_SERVER, &codec_limits_default);
+	c->codec = codec_http1.open(CODEC_SERVER, &codec_limits_default, NULL);
 	if (uv_accept(listener, &c->peer.stream) < 0 || c->codec == NULL ||
 	    a->count > CLIENTS_MAX) {
 		client_close(c);

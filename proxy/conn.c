@@ -592,7 +592,7 @@ static enum reason conn_judge(struct conn *c)
 		return d.reason;
 	c->ops = d.verdict == VERDICT_PROXY ? &codec_http1 : &codec_opaque;
 	c->http = c->ops == &codec_http1;
-	c->codec = c->ops->open(CODEC_SERVER, &c->limits);
+	c->codec = c->ops->open(CODEC_SERVER, &c->limits, &c->worker->pool);
 	return c->codec ? REASON_NONE : REASON_NO_MEMORY;
 }
 

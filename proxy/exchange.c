@@ -305,9 +305,10 @@ static bool exchange_switches(const struct exchange *x, const struct message *he
 
 /* A codec of any bytes that begins where an HTTP one ends: `pending` is what that had still to
  * write, `rest` what the other leg's read and did not take. NULL when memory is short. */
-static struct codec *codec_go_on(enum codec_role role, struct slice pending, struct slice rest)
+static struct codec *codec_go_on(enum codec_role role, struct slice pending, struct slice rest,
+				 struct pool *pool)
 {
-	struct codec *k = codec_opaque.open(role, &codec_limits_default);
+	struct codec *k = codec_opaque.open(role, &codec_limits_default, pool);
 	struct codec_event head = {.type = CODEC_EV_HEAD, .stream = 1};
 	struct codec_event body = {.type = CODEC_EV_BODY, .stream = 1, .data = pending};
 	int err;
@@ -334,8 +335,9 @@ static void exchange_switch(struct exchange *x)
 	struct upstream *u = x->upstream;
 	struct slice asked = c->ops->rest(c->codec);
 	struct slice answered = u->ops->rest(u->codec);
-	struct codec *down = codec_go_on(CODEC_SERVER, c->ops->pending(c->codec), answered);
-	struct codec *up = codec_go_on(CODEC_CLIENT, u->ops->pending(u->codec), asked);
+	struct pool *pool = &c->worker->pool;
+	struct codec *down = codec_go_on(CODEC_SERVER, c->ops->pending(c->codec), answered, pool);
+	struct codec *up = codec_go_on(CODEC_CLIENT, u->ops->pending(u->codec), asked, pool);
 
 	if (down == NULL || up == NULL) {
 		codec_opaque.close(down);

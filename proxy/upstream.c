@@ -257,7 +257,7 @@ static bool upstream_new(struct exchange *x)
 	u->dial = -1;
 	u->ops = c->ops;
 	deadline_init(&u->connect_limit);
-	u->codec = u->ops->open(CODEC_CLIENT, &codec_limits_default);
+	u->codec = u->ops->open(CODEC_CLIENT, &codec_limits_default, &c->worker->pool);
 	if (u->codec == NULL) {
 		free(u);
 		return false;

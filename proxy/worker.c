@@ -109,6 +109,7 @@ static void worker_end(struct worker *w)
 	io_loop_close(&w->io);
 	uv_loop_close(&w->uv);
 	slab_drop(&w->exchanges);
+	pool_drop(&w->pool);
 	policy_scratch_free(w->scratch);
 	view_unref(w->view);
 	free(w->free_dials);

@@ -14,6 +14,7 @@
 #include "bpf/reason.h"
 #include "config/snapshot.h"
 #include "proxy/access_log.h"
+#include "proxy/codec/pool.h"
 #include "proxy/deadline.h"
 #include "proxy/enrolled.h"
 #include "proxy/identity.h"
@@ -98,6 +99,7 @@ struct worker {
 	uv_timer_t pause; /* paused listeners try again */
 	uint64_t complained; /* of accept(): ms, uv_now() */
 	struct slab exchanges;
+	struct pool pool; /* of the codecs */
 	struct seat *seats[WORKLOADS_MAX]; /* by index of the workload */
 	uint32_t *free_dials; /* ring of this worker's own numbers, dial_share long */
 	uint32_t dial_share;

@@ -122,7 +122,7 @@ static int converse(const char *method, const char *target, unsigned seconds, st
 	fd = dial(seconds);
 	if (fd < 0)
 		return fd;
-	k = codec_http1.open(CODEC_CLIENT, &codec_limits_default);
+	k = codec_http1.open(CODEC_CLIENT, &codec_limits_default, NULL);
 	err = k == NULL ? -ENOMEM : send_request(fd, k, method, target);
 	if (err >= 0)
 		err = read_answer(fd, k, s);

@@ -12,6 +12,7 @@
 #define SHUNT_CODEC_CODEC_H
 
 #include "message.h"
+#include "pool.h"
 
 enum codec_role {
 	CODEC_SERVER, /* its peer is a client: reads requests, emits responses */
@@ -61,8 +62,10 @@ struct codec_ops {
 	const char *name; /* "http1", "opaque" */
 
 	/* Makes a codec, or NULL when memory is short. The caller owns it and ends it with
-	 * close(). `limits` is borrowed and must outlive the codec. */
-	struct codec *(*open)(enum codec_role role, const struct codec_limits *limits);
+	 * close(). `limits` is borrowed and must outlive the codec, and so must `pool`, where its
+	 * memory comes from (NULL: malloc(3)). */
+	struct codec *(*open)(enum codec_role role, const struct codec_limits *limits,
+			      struct pool *pool);
 
 	/* Takes all of `in` and queues the first events it completes; next() reads on when they
 	 * have been popped, so that `in` has to stay until next() says that none is left: a byte

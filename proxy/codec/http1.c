@@ -6,7 +6,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
-static struct codec *http1_open(enum codec_role role, const struct codec_limits *limits)
+static struct codec *http1_open(enum codec_role role, const struct codec_limits *limits,
+				struct pool *pool)
 {
 	struct codec *k = calloc(1, sizeof *k);
 
@@ -15,6 +16,8 @@ static struct codec *http1_open(enum codec_role role, const struct codec_limits 
 	k->role = role;
 	k->limits = limits;
 	k->first = true;
+	k->queue.pool = k->arena.pool = pool;
+	k->held.pool = k->asked.pool = k->offered.pool = k->out.pool = pool;
 	return k;
 }
 

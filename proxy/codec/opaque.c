@@ -31,7 +31,8 @@ static void opaque_close(struct codec *k)
 	free(k);
 }
 
-static struct codec *opaque_open(enum codec_role role, const struct codec_limits *limits)
+static struct codec *opaque_open(enum codec_role role, const struct codec_limits *limits,
+				 struct pool *pool)
 {
 	struct codec *k = calloc(1, sizeof *k);
 
@@ -39,6 +40,7 @@ static struct codec *opaque_open(enum codec_role role, const struct codec_limits
 	if (k == NULL)
 		return NULL;
 	k->role = role;
+	k->queue.pool = k->out.pool = pool;
 	if (push(k, CODEC_EV_HEAD, (struct slice){NULL, 0}) < 0) {
 		opaque_close(k);
 		return NULL;
@@ -119,7 +121,8 @@ static int opaque_sent(struct codec *k, size_t n)
 	int err;
 
 	buffer_drop(&k->out, n);
-	buffer_shrink(&k->out);
+	if (buffer_live(&k->out).len == 0)
+		buffer_free(&k->out);
 	if (k->role != CODEC_SERVER || !k->ended || k->left || buffer_live(&k->out).len != 0)
 		return 0;
 	err = push(k, CODEC_EV_LEFT, (struct slice){NULL, 0});

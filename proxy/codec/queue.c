@@ -3,15 +3,21 @@
 #include "queue.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define QUEUE_FIRST 8 /* events */
 #define QUEUE_KEEP 256 /* events: 16 KiB */
 
+/* Of the block at q->at: the pool's size for so many events. */
+static size_t queue_size(const struct queue *q)
+{
+	return pool_size(q->room * sizeof *q->at);
+}
+
 static int queue_grow(struct queue *q)
 {
 	size_t room = q->room != 0 ? q->room * 2 : QUEUE_FIRST;
+	size_t size = pool_size(room * sizeof *q->at);
 	struct codec_event *at;
 
 	if (q->first > q->room / 2) { /* the front half is free: move down instead */
@@ -19,14 +25,14 @@ static int queue_grow(struct queue *q)
 		q->first = 0;
 		return 0;
 	}
-	at = malloc(room * sizeof *at);
+	at = pool_get(q->pool, size);
 	if (at == NULL)
 		return -ENOMEM;
 	if (q->count != 0)
 		memcpy(at, q->at + q->first, q->count * sizeof *at);
-	free(q->at);
+	pool_put(q->pool, q->at, queue_size(q));
 	q->at = at;
-	q->room = room;
+	q->room = size / sizeof *at;
 	q->first = 0;
 	return 0;
 }
@@ -71,6 +77,6 @@ void queue_shrink(struct queue *q)
 
 void queue_free(struct queue *q)
 {
-	free(q->at);
-	*q = (struct queue){0};
+	pool_put(q->pool, q->at, queue_size(q));
+	*q = (struct queue){.pool = q->pool};
 }

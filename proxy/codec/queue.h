@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The events of one codec, first in, first out. A parser's callbacks only push; the
- * connection pops when the parser is off the stack. The memory is kept and reused.
+ * connection pops when the parser is off the stack. The memory is kept and reused; it is of
+ * `pool`, which outlives it.
  */
 #ifndef SHUNT_CODEC_QUEUE_H
 #define SHUNT_CODEC_QUEUE_H
 
 #include "codec.h"
+#include "pool.h"
 
 struct queue { /* all zero is an empty queue */
+	struct pool *pool;
 	struct codec_event *at;
 	size_t first, count, room; /* at[first .. first + count) wait */
 };

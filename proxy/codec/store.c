@@ -7,8 +7,9 @@
 #include <string.h>
 
 #define BLOCK_MIN 512
-#define BUFFER_MIN 256
-#define BUFFER_BIG 65536 /* what a peer that does not read may have waiting for it */
+/* Up to this blocks are of the pool's sizes. A greater one is no greater than it must be, since a
+ * head of short fields is kept several times over. */
+#define BLOCK_ROUND 4096
 
 struct arena_block {
 	struct arena_block *older;
@@ -18,16 +19,24 @@ struct arena_block {
 
 static struct arena_block *block_add(struct store *a, size_t n)
 {
-	size_t size = n > BLOCK_MIN ? n : BLOCK_MIN;
-	struct arena_block *b = malloc(sizeof *b + size);
+	size_t all = n + sizeof(struct arena_block);
+	struct arena_block *b;
 
+	if (all <= BLOCK_ROUND)
+		all = pool_size(all > BLOCK_MIN ? all : BLOCK_MIN);
+	b = pool_get(a->pool, all);
 	if (b == NULL)
 		return NULL;
 	b->older = a->newest;
-	b->size = size;
+	b->size = all - sizeof *b;
 	b->used = 0;
 	a->newest = b;
 	return b;
+}
+
+static void block_free(struct store *a, struct arena_block *b)
+{
+	pool_put(a->pool, b, sizeof *b + b->size);
 }
 
 void *store_take(struct store *a, size_t n)
@@ -63,7 +72,7 @@ static void text_move(struct store *a, struct arena_block *to)
 	if (from->used != 0)
 		return;
 	to->older = from->older;
-	free(from);
+	block_free(a, from);
 }
 
 int store_append(struct store *a, const char *p, size_t n)
@@ -106,12 +115,12 @@ void store_text_done(struct store *a)
 	a->text_len = 0;
 }
 
-static void blocks_free(struct arena_block *b)
+static void blocks_free(struct store *a, struct arena_block *b)
 {
 	while (b != NULL) {
 		struct arena_block *older = b->older;
 
-		free(b);
+		block_free(a, b);
 		b = older;
 	}
 }
@@ -122,14 +131,14 @@ void store_reset(struct store *a)
 
 	if (b == NULL)
 		return;
-	blocks_free(b->older);
+	blocks_free(a, b->older);
 	b->older = NULL;
 	if (a->text != NULL) {
 		if (a->text != b->bytes) /* else: a head that comes byte by byte costs nothing */
 			memmove(b->bytes, a->text, a->text_len);
 		a->text = b->bytes;
 	} else if (b->size > STORE_KEEP) {
-		free(b);
+		block_free(a, b);
 		a->newest = NULL;
 		return;
 	}
@@ -138,21 +147,33 @@ void store_reset(struct store *a)
 
 void store_free(struct store *a)
 {
-	blocks_free(a->newest);
-	*a = (struct store){0};
+	blocks_free(a, a->newest);
+	*a = (struct store){.pool = a->pool};
 }
 
 /* For `need` bytes. Up to what a peer may have waiting for it there are few sizes, so that those
  * which a growing buffer leaves behind suit others. */
 static size_t buffer_room(size_t need)
 {
-	size_t room = BUFFER_MIN;
+	return need > POOL_MAX ? need + need / 2 : pool_size(need);
+}
 
-	if (need > BUFFER_BIG)
-		return need + need / 2;
-	while (room < need)
-		room *= 2;
-	return room;
+/* A block of `room` in place of b's, with its live bytes at the begin; NULL when memory is
+ * short. */
+static char *buffer_move(struct buffer *b, size_t room)
+{
+	size_t live = b->len - b->off;
+	char *p;
+
+	if (room > POOL_MAX && b->off == 0)
+		return realloc(b->p, room); /* may grow in place */
+	p = pool_get(b->pool, room);
+	if (p == NULL)
+		return NULL;
+	if (live != 0)
+		memcpy(p, b->p + b->off, live);
+	pool_put(b->pool, b->p, b->room);
+	return p;
 }
 
 char *buffer_reserve(struct buffer *b, size_t n)
@@ -167,13 +188,9 @@ char *buffer_reserve(struct buffer *b, size_t n)
 		memmove(b->p, b->p + b->off, live);
 	} else {
 		room = buffer_room(live + n);
-		p = b->off == 0 ? realloc(b->p, room) : malloc(room); /* may grow in place */
+		p = buffer_move(b, room);
 		if (p == NULL)
 			return NULL;
-		if (b->off != 0) {
-			memcpy(p, b->p + b->off, live);
-			free(b->p);
-		}
 		b->p = p;
 		b->room = room;
 	}
@@ -223,6 +240,6 @@ void buffer_shrink(struct buffer *b)
 
 void buffer_free(struct buffer *b)
 {
-	free(b->p);
-	*b = (struct buffer){0};
+	pool_put(b->pool, b->p, b->room);
+	*b = (struct buffer){.pool = b->pool};
 }

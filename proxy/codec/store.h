@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The two kinds of memory a codec keeps: an arena for heads, whose bytes never move once a
- * slice points at them, and a buffer for bytes on their way out (or held back).
+ * slice points at them, and a buffer for bytes on their way out (or held back). All zero is an
+ * empty one; its blocks are of `pool`, which outlives them.
  */
 #ifndef SHUNT_CODEC_STORE_H
 #define SHUNT_CODEC_STORE_H
 
 #include "message.h"
+#include "pool.h"
 
 /* What is kept of an idle store; more than this is given back. Bytes. */
 #define STORE_KEEP 16384
@@ -20,6 +22,7 @@
  */
 struct arena_block;
 struct store {
+	struct pool *pool;
 	struct arena_block *newest;
 	char *text;
 	size_t text_len;
@@ -41,6 +44,7 @@ void store_free(struct store *a);
 
 /* Bytes p[off..len) are live. */
 struct buffer {
+	struct pool *pool;
 	char *p;
 	size_t off, len, room;
 };

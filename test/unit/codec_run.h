@@ -96,7 +96,7 @@ static inline bool run_open(struct run *r, const struct codec_ops *ops, enum cod
 			    const struct codec_limits *limits)
 {
 	*r = (struct run){.ops = ops, .role = role, .piece = 7};
-	r->k = ops->open(role, limits);
+	r->k = ops->open(role, limits, NULL);
 	return r->k != NULL;
 }
 

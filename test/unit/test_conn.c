@@ -301,6 +301,7 @@ static void box_close(void)
 	io_loop_close(&worker.io);
 	assert_int_equal(uv_loop_close(&worker.uv), 0);
 	slab_drop(&worker.exchanges);
+	pool_drop(&worker.pool);
 	policy_scratch_free(worker.scratch);
 	view_unref(worker.view);
 	unload(&config);
@@ -1833,6 +1834,7 @@ static void a_stream_that_fails_with_bytes_waiting_ends_by_a_reset(void **state)
 		(void)!send(server, block, sizeof block, MSG_NOSIGNAL);
 		turn(0);
 	}
+	pool_drop(&worker.pool);
 	failmalloc_at(1);
 	assert_int_equal(send(client, "x", 1, 0), 1);
 	turn(1);
@@ -1846,9 +1848,10 @@ static void a_stream_that_fails_with_bytes_waiting_ends_by_a_reset(void **state)
 	box_close();
 }
 
-/* Not mallinfo2(): it counts what malloc keeps of pieces that were freed. */
+/* What connections hold. Not mallinfo2(): it counts what malloc keeps of pieces that were freed. */
 static size_t heap_now(void)
 {
+	pool_drop(&worker.pool); /* nobody's */
 	return (size_t)failmalloc_live();
 }
 
@@ -1936,7 +1939,7 @@ static void an_idle_connection_keeps_its_structs_only(void **state)
 	(void)state;
 	box_open(true);
 	before = heap_now();
-	k = codec_http1.open(CODEC_SERVER, &codec_limits_default);
+	k = codec_http1.open(CODEC_SERVER, &codec_limits_default, NULL);
 	codec = heap_now() - before;
 	codec_http1.close(k);
 	fixed = sizeof(struct conn) + sizeof(struct upstream) + 2 * codec;
@@ -1960,6 +1963,50 @@ static void an_idle_connection_keeps_its_structs_only(void **state)
 		      sizeof(struct conn), sizeof(struct upstream), codec, sizeof(struct exchange),
 		      (ptrdiff_t)(idle - fixed));
 	assert_true(idle <= fixed + 512);
+	box_close();
+}
+
+#define OF_THE_RECORD 1 /* the place of the rule, made for each */
+
+static void what_comes_after_the_first_of_its_kind_allocates_nothing(void **state)
+{
+	static const char post[] = "POST /ok HTTP/1.1\r\nHost: h\r\n"
+				   "Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n";
+	static const char *const asks[] = {GET("/ok"), post, GET("/denied")};
+	int *near, *far;
+
+	(void)state;
+	box_open(true);
+	connect_client();
+	for (int round = 0; round < 3; round++)
+		for (size_t i = 0; i < sizeof asks / sizeof asks[0]; i++) {
+			if (round > 0)
+				failmalloc_at(0);
+			say(client, asks[i]);
+			if (server < 0)
+				accept_upstream();
+			if (i < 2) {
+				turn(2);
+				say(server, OK2);
+			}
+			assert_starts(heard(client), i < 2 ? "HTTP/1.1 200" : "HTTP/1.1 403");
+			turn(2);
+			if (round > 0)
+				assert_true(failmalloc_count() <= OF_THE_RECORD);
+		}
+	box_close();
+	open_stream(true, &near, &far); /* of any bytes */
+	for (int round = 0; round < 20; round++) {
+		if (round == 1)
+			failmalloc_at(0);
+		say(client, "ping");
+		turn(2);
+		assert_string_equal(heard(server), "ping");
+		say(server, "pong");
+		turn(2);
+		assert_string_equal(heard(client), "pong");
+	}
+	assert_int_equal(failmalloc_count(), 0);
 	box_close();
 }
 
@@ -2316,6 +2363,7 @@ int main(void)
 		cmocka_unit_test(who_reads_nothing_costs_64_kib_in_each_direction),
 		cmocka_unit_test(what_nobody_takes_costs_64_kib),
 		cmocka_unit_test(an_idle_connection_keeps_its_structs_only),
+		cmocka_unit_test(what_comes_after_the_first_of_its_kind_allocates_nothing),
 		cmocka_unit_test(full_buffers_of_a_workload_hold_back_who_fills_them),
 		cmocka_unit_test(an_early_answer_leaves_nobody_hanging),
 		cmocka_unit_test(a_server_that_accepts_and_resets_at_once_is_heard),

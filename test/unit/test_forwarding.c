@@ -18,8 +18,8 @@ static struct addr16 v4;
 /* What the server of `in` gets, with these options. */
 static char *passed_on(const char *in, const struct options *o, const struct addr16 *client)
 {
-	struct codec *down = codec_http1.open(CODEC_SERVER, &codec_limits_default);
-	struct codec *up = codec_http1.open(CODEC_CLIENT, &codec_limits_default);
+	struct codec *down = codec_http1.open(CODEC_SERVER, &codec_limits_default, NULL);
+	struct codec *up = codec_http1.open(CODEC_CLIENT, &codec_limits_default, NULL);
 	struct codec_event ev;
 	struct forwarding f;
 	struct slice out;
@@ -133,8 +133,8 @@ static void what_reads_like_such_a_field_goes_too(void **state)
 				 "X_Forwarded-For: b\r\nx_forwarded_proto: https\r\nX: y\r\n\r\n"
 				 "0\r\nForwarded: for=b\r\nz: 1\r\nX_FORWARDED_FOR: b\r\n\r\n";
 	const struct options o = {.forwarded = FORWARDED_STANDARD};
-	struct codec *down = codec_http1.open(CODEC_SERVER, &codec_limits_default);
-	struct codec *up = codec_http1.open(CODEC_CLIENT, &codec_limits_default);
+	struct codec *down = codec_http1.open(CODEC_SERVER, &codec_limits_default, NULL);
+	struct codec *up = codec_http1.open(CODEC_CLIENT, &codec_limits_default, NULL);
 	struct codec_event ev;
 	struct forwarding f;
 	struct message trailers;

@@ -1529,7 +1529,7 @@ static int serve(void)
 	static const char rest[] =
 		"\r\n1\r\na\r\n1\r\nb\r\n1\r\nc\r\n1\r\nd\r\n1\r\ne\r\n1\r\nf\r\n"
 		"0\r\nX: y\r\n\r\n" GET;
-	struct codec *k = codec_http1.open(CODEC_SERVER, &codec_limits_default);
+	struct codec *k = codec_http1.open(CODEC_SERVER, &codec_limits_default, NULL);
 	struct message m = answer(200, -1);
 	int err;
 
@@ -1559,7 +1559,7 @@ static int serve(void)
 /* A head whose fields do not fit beside its text. */
 static int serve_many_fields(void)
 {
-	struct codec *k = codec_http1.open(CODEC_SERVER, &codec_limits_default);
+	struct codec *k = codec_http1.open(CODEC_SERVER, &codec_limits_default, NULL);
 	int err;
 
 	if (k == NULL)
@@ -1579,7 +1579,7 @@ static int ask(void)
 {
 	static const char text[] = R200 CHUNKED "\r\n1\r\na\r\n1\r\nb\r\n1\r\nc\r\n1\r\nd\r\n"
 						"1\r\ne\r\n1\r\nf\r\n1\r\ng\r\n0\r\nX: y\r\n\r\n";
-	struct codec *k = codec_http1.open(CODEC_CLIENT, &codec_limits_default);
+	struct codec *k = codec_http1.open(CODEC_CLIENT, &codec_limits_default, NULL);
 	struct message m = request("GET", "/", 0);
 	int err;
 
@@ -1628,7 +1628,7 @@ static void a_goodbye_that_has_no_room_is_left_out(void **state)
 		int err;
 
 		failmalloc_at(n);
-		k = codec_http1.open(CODEC_SERVER, &codec_limits_default);
+		k = codec_http1.open(CODEC_SERVER, &codec_limits_default, NULL);
 		if (k == NULL)
 			continue;
 		err = codec_http1.feed(k, (struct slice){TEXT("GET /#x HTTP/1.1\r\n")});

@@ -44,8 +44,8 @@ static void look(struct way *w)
 static void way_open(struct way *w)
 {
 	*w = (struct way){.tight = true};
-	w->down = codec_http1.open(CODEC_SERVER, &limits);
-	w->up = codec_http1.open(CODEC_CLIENT, &limits);
+	w->down = codec_http1.open(CODEC_SERVER, &limits, NULL);
+	w->up = codec_http1.open(CODEC_CLIENT, &limits, NULL);
 	assert_non_null(w->down);
 	assert_non_null(w->up);
 }

@@ -9,7 +9,7 @@
 
 static void a_stream_begins_before_its_first_byte(void **state)
 {
-	struct codec *k = codec_opaque.open(CODEC_SERVER, &codec_limits_default);
+	struct codec *k = codec_opaque.open(CODEC_SERVER, &codec_limits_default, NULL);
 	struct codec_event ev;
 
 	(void)state;
@@ -90,7 +90,7 @@ static void that_the_connection_is_to_end_changes_nothing(void **state)
 
 static int scenario(void)
 {
-	struct codec *k = codec_opaque.open(CODEC_SERVER, &codec_limits_default);
+	struct codec *k = codec_opaque.open(CODEC_SERVER, &codec_limits_default, NULL);
 	struct codec_event ev = {.type = CODEC_EV_HEAD, .stream = 1};
 	struct codec_event got;
 	static char bytes[5000];

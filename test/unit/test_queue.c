@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "failmalloc.h"
+#include "proxy/codec/pool.h"
 #include "proxy/codec/queue.h"
 #include "proxy/codec/store.h"
 
@@ -66,6 +67,42 @@ static void bytes_that_continue_the_last_body_are_joined_to_it(void **state)
 	assert_ptr_equal(ev.data.p, text);
 	assert_false(queue_pop(&q, &ev));
 	queue_free(&q);
+}
+
+static void a_pool_gives_what_was_put_and_keeps_a_bounded_rest(void **state)
+{
+	static void *block[POOL_KEEP / POOL_MIN + 8];
+	const size_t most = POOL_KEEP / POOL_MIN, n = most + 8;
+	struct pool pool = {0};
+	ptrdiff_t before = failmalloc_live();
+
+	(void)state;
+	assert_int_equal(pool_size(1), POOL_MIN);
+	assert_int_equal(pool_size(POOL_MIN + 1), 2 * POOL_MIN);
+	assert_int_equal(pool_size(POOL_MAX), POOL_MAX);
+	assert_int_equal(pool_size(POOL_MAX + 1), POOL_MAX + 1);
+	for (size_t i = 0; i < n; i++)
+		block[i] = pool_get(&pool, POOL_MIN);
+	for (size_t i = 0; i < n; i++)
+		pool_put(&pool, block[i], POOL_MIN);
+	failmalloc_at(0);
+	for (size_t i = 0; i < most; i++) {
+		block[i] = pool_get(&pool, POOL_MIN);
+		memset(block[i], 'x', POOL_MIN);
+	}
+	assert_int_equal(failmalloc_count(), 0);
+	block[most] = pool_get(&pool, POOL_MIN); /* it kept no more */
+	assert_int_equal(failmalloc_count(), 1);
+	for (size_t i = 0; i <= most; i++)
+		pool_put(&pool, block[i], POOL_MIN);
+	for (int i = 0; i < 2; i++) { /* not one of its sizes: never kept */
+		block[0] = pool_get(&pool, POOL_MIN + 1);
+		pool_put(&pool, block[0], POOL_MIN + 1);
+	}
+	assert_int_equal(failmalloc_count(), 3);
+	pool_put(&pool, NULL, POOL_MIN);
+	pool_drop(&pool);
+	assert_int_equal(failmalloc_live(), before);
 }
 
 static void a_queue_keeps_small_memory_and_gives_back_big(void **state)
@@ -186,6 +223,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(events_leave_in_the_order_they_came),
 		cmocka_unit_test(bytes_that_continue_the_last_body_are_joined_to_it),
+		cmocka_unit_test(a_pool_gives_what_was_put_and_keeps_a_bounded_rest),
 		cmocka_unit_test(a_queue_keeps_small_memory_and_gives_back_big),
 		cmocka_unit_test(a_failed_push_leaves_the_queue_as_it_was),
 		cmocka_unit_test(what_an_arena_gave_does_not_move_while_text_grows),

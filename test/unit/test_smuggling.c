@@ -174,7 +174,7 @@ static void client_head(struct pair *p, const struct codec_event *ev)
 	if (p->up != NULL && codec_http1.done(p->up))
 		upstream_drop(p);
 	if (p->up == NULL)
-		p->up = codec_http1.open(CODEC_CLIENT, &codec_limits_default);
+		p->up = codec_http1.open(CODEC_CLIENT, &codec_limits_default, NULL);
 	p->stream = ev->stream;
 	p->live = true;
 	p->whole = p->begun = false;
@@ -254,7 +254,7 @@ static void play(struct pair *p, const struct row *row, size_t first, size_t ste
 	static const char get[] = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
 	*p = (struct pair){.row = row, .first = first, .step = step};
-	p->down = codec_http1.open(CODEC_SERVER, &codec_limits_default);
+	p->down = codec_http1.open(CODEC_SERVER, &codec_limits_default, NULL);
 	assert_non_null(p->down);
 	trace_bytes(&p->to_server, "", 0);
 	trace_bytes(&p->to_client, "", 0);
