@@ -11,6 +11,8 @@
 
 #define EXCHANGE_TEXT 2048 /* of method, authority and path, kept for the record */
 
+#define EXCHANGE_ZEROED offsetof(struct exchange, text)
+
 struct exchange {
 	struct list link; /* in conn->exchanges */
 	struct conn *conn;
@@ -45,7 +47,7 @@ struct exchange {
 	struct slice method; /* into text */
 	struct slice authority;
 	struct slice path;
-	char text[EXCHANGE_TEXT];
+	char text[EXCHANGE_TEXT]; /* last, and not zeroed */
 };
 
 /* An event of the downstream codec. */

@@ -9,11 +9,15 @@ void *slab_get(struct slab *s)
 {
 	void *object = s->free;
 
-	if (object == NULL)
-		return calloc(1, s->size);
-	s->free = *(void **)object;
-	s->kept--;
-	memset(object, 0, s->size);
+	if (object == NULL) {
+		object = malloc(s->size);
+		if (object == NULL)
+			return NULL;
+	} else {
+		s->free = *(void **)object;
+		s->kept--;
+	}
+	memset(object, 0, s->zeroed);
 	return object;
 }
 

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Objects of one size, kept for the next that asks: a worker's requests cost no malloc once
- * it is warm. One thread. Objects come zeroed. */
+ * it is warm. One thread. The first `zeroed` bytes of an object come zero, the others as they
+ * are. */
 #ifndef SHUNT_SLAB_H
 #define SHUNT_SLAB_H
 
 #include <stddef.h>
 
 struct slab {
-	size_t size; /* of an object */
+	size_t size; /* of an object: at least a pointer's */
+	size_t zeroed;
 	void *free; /* chained through their first word */
 	size_t kept; /* how many are on the chain */
 };

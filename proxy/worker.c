@@ -162,7 +162,7 @@ static int worker_init(struct worker *w, struct view *view, struct access_log *l
 
 	list_init(&w->inbox);
 	pthread_mutex_init(&w->lock, NULL);
-	w->exchanges.size = sizeof(struct exchange);
+	w->exchanges = (struct slab){.size = sizeof(struct exchange), .zeroed = EXCHANGE_ZEROED};
 	w->view = view_ref(view);
 	w->log = access_log_writer(log);
 	w->scratch = policy_scratch_new();

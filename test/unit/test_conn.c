@@ -250,7 +250,8 @@ static void box_open(bool http)
 	dials_out = slots_out = claims = 0;
 	node = (struct node){.workers = &worker, .worker_count = 1, .conns_max = 8};
 	worker.node = &node;
-	worker.exchanges.size = sizeof(struct exchange);
+	worker.exchanges =
+		(struct slab){.size = sizeof(struct exchange), .zeroed = EXCHANGE_ZEROED};
 	worker.scratch = policy_scratch_new();
 	assert_non_null(worker.scratch);
 	assert_int_equal(uv_loop_init(&worker.uv), 0);
