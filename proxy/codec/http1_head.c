@@ -102,19 +102,9 @@ static bool element(struct slice *list, struct slice *el)
 	return true;
 }
 
-static int lower(char c)
-{
-	return c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c;
-}
-
 static bool same_name(struct slice a, struct slice b)
 {
-	if (a.len != b.len)
-		return false;
-	for (size_t i = 0; i < a.len; i++)
-		if (lower(a.p[i]) != lower(b.p[i]))
-			return false;
-	return true;
+	return a.len == b.len && bytes_are_nocase(a.p, b.p, a.len);
 }
 
 bool http1_is_listed(struct slice list, struct slice name)
@@ -134,6 +124,7 @@ enum http1_field http1_field_of(struct slice name)
 		size_t len;
 		enum http1_field field;
 	} row[] = {
+		/* by length */
 #define ROW(name, field) {name, sizeof name - 1, field}
 		ROW("te", HTTP1_F_HOP),
 		ROW("host", HTTP1_F_HOST),
@@ -156,8 +147,8 @@ enum http1_field http1_field_of(struct slice name)
 #undef ROW
 	};
 
-	for (size_t i = 0; i < sizeof row / sizeof row[0]; i++)
-		if (row[i].len == name.len && slice_is_nocase(name, row[i].name))
+	for (size_t i = 0; i < sizeof row / sizeof row[0] && row[i].len <= name.len; i++)
+		if (row[i].len == name.len && bytes_are_nocase(name.p, row[i].name, name.len))
 			return row[i].field;
 	return HTTP1_F_OTHER;
 }

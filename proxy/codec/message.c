@@ -2,24 +2,15 @@
 /* Reading a message head, whatever codec made it: see message.h. */
 #include "message.h"
 
-#include <string.h>
-
 static unsigned char lower(char c)
 {
 	return (unsigned char)(c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c);
 }
 
-bool slice_is(struct slice s, const char *text)
+bool bytes_are_nocase(const char *a, const char *b, size_t n)
 {
-	return s.len == strlen(text) && (s.len == 0 || memcmp(s.p, text, s.len) == 0);
-}
-
-bool slice_is_nocase(struct slice s, const char *text)
-{
-	if (s.len != strlen(text))
-		return false;
-	for (size_t i = 0; i < s.len; i++)
-		if (lower(s.p[i]) != lower(text[i]))
+	for (size_t i = 0; i < n; i++)
+		if (a[i] != b[i] && lower(a[i]) != lower(b[i]))
 			return false;
 	return true;
 }

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 struct slice {
 	const char *p;
@@ -100,7 +101,18 @@ static inline struct field message_nth(const struct message *m, size_t i)
 /* The value of the first field of that name (case ignored), or a slice with p == NULL. */
 struct slice message_field(const struct message *m, const char *name);
 
-bool slice_is(struct slice s, const char *text); /* same bytes */
-bool slice_is_nocase(struct slice s, const char *text); /* ASCII case ignored */
+/* The same `n` bytes, but for the case of ASCII letters? */
+bool bytes_are_nocase(const char *a, const char *b, size_t n);
+
+/* Inline, so that the length of a literal is a constant. */
+static inline bool slice_is(struct slice s, const char *text) /* same bytes */
+{
+	return s.len == strlen(text) && (s.len == 0 || memcmp(s.p, text, s.len) == 0);
+}
+
+static inline bool slice_is_nocase(struct slice s, const char *text) /* ASCII case ignored */
+{
+	return s.len == strlen(text) && bytes_are_nocase(s.p, text, s.len);
+}
 
 #endif

@@ -12,11 +12,10 @@ static size_t size_of(unsigned n)
 /* Which size holds `n`; POOL_SIZES: none. */
 static unsigned place_of(size_t n)
 {
-	unsigned i = 0;
-
-	while (i < POOL_SIZES && size_of(i) < n)
-		i++;
-	return i;
+	if (n <= POOL_MIN)
+		return 0;
+	return n <= POOL_MAX ? (unsigned)(__builtin_clzl(POOL_MIN - 1) - __builtin_clzl(n - 1))
+			     : POOL_SIZES;
 }
 
 size_t pool_size(size_t n)

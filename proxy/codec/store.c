@@ -225,13 +225,6 @@ void buffer_drop(struct buffer *b, size_t n)
 		b->off = b->len = 0;
 }
 
-struct slice buffer_live(const struct buffer *b)
-{
-	if (b->off == b->len)
-		return (struct slice){NULL, 0};
-	return (struct slice){b->p + b->off, b->len - b->off};
-}
-
 void buffer_shrink(struct buffer *b)
 {
 	if (b->off == b->len && b->room > STORE_KEEP)
@@ -240,6 +233,8 @@ void buffer_shrink(struct buffer *b)
 
 void buffer_free(struct buffer *b)
 {
+	if (b->p == NULL)
+		return;
 	pool_put(b->pool, b->p, b->room);
 	*b = (struct buffer){.pool = b->pool};
 }

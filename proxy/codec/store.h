@@ -49,13 +49,18 @@ struct buffer {
 	size_t off, len, room;
 };
 
+static inline struct slice buffer_live(const struct buffer *b)
+{
+	return b->off == b->len ? (struct slice){NULL, 0}
+				: (struct slice){b->p + b->off, b->len - b->off};
+}
+
 /* Makes room for `n` more bytes and returns where they go, or NULL when memory is short;
  * buffer_grown() then makes the first `n` of them live. May move the live bytes. */
 char *buffer_reserve(struct buffer *b, size_t n);
 void buffer_grown(struct buffer *b, size_t n);
 int buffer_append(struct buffer *b, const char *p, size_t n) __attribute__((warn_unused_result));
 void buffer_drop(struct buffer *b, size_t n); /* the oldest `n`; they stay readable */
-struct slice buffer_live(const struct buffer *b);
 void buffer_shrink(struct buffer *b); /* gives back a big buffer that is empty */
 void buffer_free(struct buffer *b);
 
