@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "codec_run.h"
 #include "failmalloc.h"
+#include "proxy/codec/http1.h"
 
+#include <ctype.h>
 #include <setjmp.h>
 #include <stdarg.h>
 
@@ -11,6 +13,60 @@
 #define HOST "Host: a.example\r\n"
 #define CHUNKED "Transfer-Encoding: chunked\r\n"
 #define GET "GET / HTTP/1.1\r\n" HOST "\r\n"
+
+/* -- what a field is -- */
+
+static enum http1_field field_of(const char *name)
+{
+	return http1_field_of((struct slice){name, strlen(name)});
+}
+
+static void every_field_that_a_codec_knows_is_found(void **state)
+{
+	static const struct {
+		const char *name;
+		enum http1_field field;
+	} rows[] = {
+		{"Host", HTTP1_F_HOST},
+		{"Expect", HTTP1_F_EXPECT},
+		{"Content-Length", HTTP1_F_CONTENT_LENGTH},
+		{"Transfer-Encoding", HTTP1_F_TRANSFER_ENCODING},
+		{"Connection", HTTP1_F_CONNECTION},
+		{"TE", HTTP1_F_HOP},
+		{"Upgrade", HTTP1_F_HOP},
+		{"Keep-Alive", HTTP1_F_HOP},
+		{"Proxy-Connection", HTTP1_F_HOP},
+		{"Range", HTTP1_F_NOT_IN_TRAILERS},
+		{"Cookie", HTTP1_F_NOT_IN_TRAILERS},
+		{"Trailer", HTTP1_F_NOT_IN_TRAILERS},
+		{"Content-Type", HTTP1_F_NOT_IN_TRAILERS},
+		{"Max-Forwards", HTTP1_F_NOT_IN_TRAILERS},
+		{"Authorization", HTTP1_F_NOT_IN_TRAILERS},
+		{"Content-Range", HTTP1_F_NOT_IN_TRAILERS},
+		{"Content-Encoding", HTTP1_F_NOT_IN_TRAILERS},
+		{"Proxy-Authorization", HTTP1_F_NOT_IN_TRAILERS},
+	};
+	char name[64];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+		size_t len = strlen(rows[i].name);
+
+		assert_int_equal(field_of(rows[i].name), rows[i].field);
+		for (size_t at = 0; at <= len; at++) /* with a NUL */
+			name[at] = (char)tolower((unsigned char)rows[i].name[at]);
+		assert_int_equal(field_of(name), rows[i].field);
+		for (size_t at = 0; at < len; at++)
+			name[at] = (char)toupper((unsigned char)rows[i].name[at]);
+		assert_int_equal(field_of(name), rows[i].field);
+		name[len - 1]++;
+		assert_int_equal(field_of(name), HTTP1_F_OTHER);
+	}
+	for (size_t len = 0; len < sizeof name; len++) {
+		memset(name, 'x', sizeof name);
+		assert_int_equal(http1_field_of((struct slice){name, len}), HTTP1_F_OTHER);
+	}
+}
 
 /* -- helpers -- */
 
@@ -1642,6 +1698,7 @@ static void a_goodbye_that_has_no_room_is_left_out(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(every_field_that_a_codec_knows_is_found),
 		cmocka_unit_test(a_request_is_read_into_its_parts),
 		cmocka_unit_test(the_same_bytes_in_any_pieces_are_the_same_events),
 		cmocka_unit_test(content_is_not_copied),
