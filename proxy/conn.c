@@ -585,7 +585,7 @@ static enum reason conn_judge(struct conn *c)
 	stopwatch_run(&c->watch, CLOCK_OF_WORK, io_now());
 	if (d.rule != NULL) {
 		c->policy_name = strdup(d.rule->policy);
-		c->rule_name = rule_place(d.rule);
+		c->rule_name = strdup(d.rule->place);
 	}
 	c->denied = d.verdict == VERDICT_DENY;
 	if (c->denied)

@@ -27,6 +27,7 @@ struct policy_rule {
 	const char *policy; /* "shop/api-l7" */
 	const char *kind; /* "CiliumNetworkPolicy" */
 	struct location where; /* of the rule; for default deny: of the policy */
+	const char *place; /* the same as records say it: "conf.d/20-api.yaml:12" */
 };
 
 /* How a path was read (a request is allowed only if every reading of its path is). */

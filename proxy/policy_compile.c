@@ -94,6 +94,19 @@ static struct location keep_location(struct compiler *c, struct location at)
 	return at;
 }
 
+static const char *keep_place(struct compiler *c, struct location at)
+{
+	char line[sizeof "4294967295"];
+	struct text t;
+	char *place;
+
+	text_fixed(&t, line, sizeof line);
+	text_add_number(&t, at.line);
+	place = arena_join(&c->p->arena, at.file, ":", line, NULL);
+	c->failed |= place == NULL;
+	return place;
+}
+
 static uint32_t rule_add(struct compiler *c, const struct rule_set *set, struct location where)
 {
 	struct policy *p = c->p;
@@ -107,6 +120,7 @@ static uint32_t rule_add(struct compiler *c, const struct rule_set *set, struct 
 	r->policy = keep(c, set->policy);
 	r->kind = keep(c, set->kind);
 	r->where = keep_location(c, where);
+	r->place = keep_place(c, where);
 	return (uint32_t)p->rule_count;
 }
 

@@ -4,7 +4,6 @@
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -74,7 +73,6 @@ void record_exchange(const struct exchange *x)
 {
 	const struct conn *c = x->conn;
 	const struct policy_rule *rule = x->decision.rule;
-	char *place = rule ? rule_place(rule) : NULL;
 	char mismatch[512];
 	struct text t;
 	struct record r;
@@ -97,7 +95,7 @@ void record_exchange(const struct exchange *x)
 	r.bytes_recv = x->response_header_bytes + x->response_body_bytes;
 	r.denied = is_denial(x->why);
 	r.policy = slice_of(rule ? rule->policy : NULL);
-	r.rule = slice_of(place);
+	r.rule = slice_of(rule ? rule->place : NULL);
 	r.reason = x->why;
 	if (x->why == REASON_POLICY_L7 || x->why == REASON_POLICY_MEMORY)
 		r.reading = slice_of(reading_name(x->decision.reading));
@@ -107,7 +105,6 @@ void record_exchange(const struct exchange *x)
 	r.attempts = x->attempts > 0 ? x->attempts : x->reused;
 	r.reused = x->reused;
 	access_log_write(c->worker->log, &r);
-	free(place);
 }
 
 void record_refusal(const struct conn *c, unsigned status)
@@ -192,7 +189,6 @@ static const struct card *event_end(const struct directory *d, const struct even
 void record_denial(struct access_log_writer *w, const struct event *e, const struct directory *d,
 		   const struct policy_rule *rule)
 {
-	char *place = rule ? rule_place(rule) : NULL;
 	struct record r = {
 		.type = RECORD_CONNECTION,
 		.direction = (enum direction)e->direction,
@@ -202,7 +198,7 @@ void record_denial(struct access_log_writer *w, const struct event *e, const str
 		.protocol = slice_of("TCP"),
 		.denied = e->reason != REASON_NOBODY_LISTENS,
 		.policy = slice_of(rule ? rule->policy : NULL),
-		.rule = slice_of(place),
+		.rule = slice_of(rule ? rule->place : NULL),
 		.reason = (enum reason)e->reason,
 		.accel = slice_of("none"),
 		.pid = e->pid,
@@ -215,15 +211,4 @@ void record_denial(struct access_log_writer *w, const struct event *e, const str
 
 	r.t[CLOCK_OF_POLICY] = e->leave > e->entry ? e->leave - e->entry : 0;
 	access_log_write(w, &r);
-	free(place);
-}
-
-char *rule_place(const struct policy_rule *rule)
-{
-	struct text t = {0};
-
-	text_add(&t, rule->where.file);
-	text_add_char(&t, ':');
-	text_add_number(&t, rule->where.line);
-	return text_take(&t);
 }

@@ -20,7 +20,4 @@ void record_connection(struct conn *c); /* at its end */
 void record_denial(struct access_log_writer *w, const struct event *e, const struct directory *d,
 		   const struct policy_rule *rule);
 
-/* "conf.d/20-api.yaml:12", allocated; NULL when memory is short. */
-char *rule_place(const struct policy_rule *rule);
-
 #endif

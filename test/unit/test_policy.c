@@ -57,6 +57,7 @@ static void a_rule_of_nothing_denies_everything_in_a_cilium_policy(void **state)
 	assert_string_equal(d.rule->policy, "shop/p");
 	assert_string_equal(d.rule->kind, "CiliumNetworkPolicy");
 	assert_int_equal(d.rule->where.line, 26);
+	assert_string_equal(d.rule->place, "conf.d/a.yaml:26");
 	DENIED(connection(&l, "world", "shop/api", 80));
 	DIRECT(connection(&l, "shop/api", "shop/frontend", 80)); /* egress is open */
 	DIRECT(connection(&l, "shop/frontend", "other/api", 80)); /* not of its namespace */
