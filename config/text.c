@@ -3,6 +3,7 @@
 #include "config/text.h"
 
 #include <arpa/inet.h>
+#include <assert.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -73,16 +74,41 @@ void text_add(struct text *t, const char *s)
 		text_add_n(t, s, strlen(s));
 }
 
-void text_add_number(struct text *t, uint64_t n)
+char *text_reserve(struct text *t, size_t n)
 {
-	char digits[20];
-	size_t i = sizeof(digits);
+	assert(!t->fixed);
+	if (t->failed || (t->len + n + 1 > t->size && !text_grow(t, t->len + n + 1)))
+		return NULL;
+	return t->p + t->len;
+}
 
+void text_commit(struct text *t, char *end)
+{
+	t->len = (size_t)(end - t->p);
+	assert(t->len < t->size);
+	*end = '\0';
+}
+
+char *text_put_number(char *to, uint64_t n)
+{
+	unsigned width = 1;
+	char *end, *p;
+
+	for (uint64_t ten = 10; width < TEXT_NUMBER_MAX && n >= ten; ten *= 10)
+		width++;
+	end = p = to + width;
 	do {
-		digits[--i] = (char)('0' + n % 10);
+		*--p = (char)('0' + n % 10);
 		n /= 10;
 	} while (n > 0);
-	text_add_n(t, digits + i, sizeof(digits) - i);
+	return end;
+}
+
+void text_add_number(struct text *t, uint64_t n)
+{
+	char digits[TEXT_NUMBER_MAX];
+
+	text_add_n(t, digits, (size_t)(text_put_number(digits, n) - digits));
 }
 
 void text_add_slice(struct text *t, struct slice s)
@@ -133,43 +159,79 @@ size_t text_utf8(const char *p, size_t n)
 	return len;
 }
 
-static void text_add_json_byte(struct text *t, unsigned char c)
+/* Bytes that stand in a JSON string as they are, as long as they are no part of a character of
+ * several. */
+static const bool plain[256] = {
+	[' ' ... '!'] = true,
+	['#' ... '['] = true,
+	[']' ... '~'] = true,
+};
+
+static char *put_escape(char *to, unsigned char c)
 {
 	static const char hex[] = "0123456789abcdef";
-	char u[6] = {'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]};
 
+	*to++ = '\\';
 	if (c == '"' || c == '\\') {
-		char e[2] = {'\\', (char)c};
-
-		text_add_n(t, e, 2);
+		*to++ = (char)c;
 	} else if (c == '\n') {
-		text_add(t, "\\n");
+		*to++ = 'n';
 	} else if (c == '\t') {
-		text_add(t, "\\t");
-	} else if (c < 0x20 || c == 0x7f) {
-		text_add_n(t, u, sizeof(u));
+		*to++ = 't';
 	} else {
-		text_add_n(t, (const char *)&c, 1);
+		memcpy(to, "u00", 3);
+		to[3] = hex[c >> 4];
+		to[4] = hex[c & 15];
+		to += 5;
 	}
+	return to;
+}
+
+/* The character at *p, of those that are not plain: at most six bytes. */
+static char *put_character(char *to, const char **p, const char *end)
+{
+	size_t len = text_utf8(*p, (size_t)(end - *p));
+
+	if (len > 1)
+		memcpy(to, *p, len);
+	else if (len == 0)
+		memcpy(to, "\xef\xbf\xbd", 3);
+	else
+		return put_escape(to, (unsigned char)*(*p)++);
+	*p += len == 0 ? 1 : len;
+	return to + (len == 0 ? 3 : len);
+}
+
+char *text_put_json(char *to, struct slice s)
+{
+	const char *p = s.p, *end = s.p + s.len;
+
+	*to++ = '"';
+	while (p < end) {
+		if (plain[(unsigned char)*p])
+			*to++ = *p++;
+		else
+			to = put_character(to, &p, end);
+	}
+	*to++ = '"';
+	return to;
 }
 
 void text_add_json(struct text *t, const char *p, size_t n)
 {
-	text_add(t, "\"");
-	while (n > 0) {
-		size_t len = text_utf8(p, n);
+	const char *end = p + n, *from;
+	char character[6];
 
-		if (len == 0)
-			text_add(t, "\xef\xbf\xbd");
-		else if (len == 1)
-			text_add_json_byte(t, (unsigned char)*p);
-		else
-			text_add_n(t, p, len);
-		len = len == 0 ? 1 : len;
-		p += len;
-		n -= len;
+	text_add_char(t, '"');
+	while (p < end) {
+		for (from = p; p < end && plain[(unsigned char)*p]; p++) {
+		}
+		text_add_n(t, from, (size_t)(p - from));
+		if (p < end)
+			text_add_n(t, character,
+				   (size_t)(put_character(character, &p, end) - character));
 	}
-	text_add(t, "\"");
+	text_add_char(t, '"');
 }
 
 void text_add_json_string(struct text *t, const char *s)
@@ -185,26 +247,107 @@ void text_add_json_slice(struct text *t, struct slice s)
 	text_add_json(t, s.p, s.len);
 }
 
+static bool is_v4(const struct addr16 *ip)
+{
+	return ip->word[0] == 0 && ip->word[1] == 0 && ip->word[2] == htonl(0xffff);
+}
+
+static char *put_v4(char *to, const unsigned char *ip)
+{
+	for (int i = 0; i < 4; i++) {
+		if (i > 0)
+			*to++ = '.';
+		to = text_put_number(to, ip[i]);
+	}
+	return to;
+}
+
+static char *put_hex(char *to, unsigned n)
+{
+	static const char hex[] = "0123456789abcdef";
+
+	for (unsigned shift = 12; shift > 0; shift -= 4)
+		if (n >> shift != 0)
+			*to++ = hex[n >> shift & 15];
+	*to++ = hex[n & 15];
+	return to;
+}
+
+/* The first of the longest runs of zero groups, two at least: RFC 5952 4.2. */
+static void longest_zeros(const unsigned group[8], int *start, int *len)
+{
+	int run = 0;
+
+	*start = *len = 0;
+	for (int i = 0; i < 8; i++) {
+		run = group[i] == 0 ? run + 1 : 0;
+		if (run > *len) {
+			*len = run;
+			*start = i - run + 1;
+		}
+	}
+	if (*len < 2)
+		*start = *len = 0;
+}
+
+/* RFC 5952; the IPv4 addresses in ::/96, long out of use, as inet_ntop() has them. */
+static char *put_v6(char *to, const unsigned char *ip)
+{
+	unsigned group[8];
+	int start, len;
+
+	for (int i = 0; i < 8; i++)
+		group[i] = (unsigned)ip[2 * i] << 8 | ip[2 * i + 1];
+	longest_zeros(group, &start, &len);
+	for (int i = 0; i < 8; i++) {
+		if (len > 0 && i == start) {
+			*to++ = ':';
+			i += len - 1;
+			if (i == 7)
+				*to++ = ':';
+			continue;
+		}
+		if (i > 0)
+			*to++ = ':';
+		if (i == 6 && start == 0 && len == 6)
+			return put_v4(to, ip + 12);
+		to = put_hex(to, group[i]);
+	}
+	return to;
+}
+
+char *text_put_address(char *to, const struct addr16 *ip)
+{
+	if (is_v4(ip))
+		return put_v4(to, (const unsigned char *)&ip->word[3]);
+	return put_v6(to, (const unsigned char *)ip);
+}
+
+char *text_put_endpoint(char *to, const struct addr16 *ip, uint16_t port_net)
+{
+	if (is_v4(ip)) {
+		to = text_put_address(to, ip);
+	} else {
+		*to++ = '[';
+		to = text_put_address(to, ip);
+		*to++ = ']';
+	}
+	*to++ = ':';
+	return text_put_number(to, ntohs(port_net));
+}
+
 void text_add_address(struct text *t, const struct addr16 *ip)
 {
-	char out[INET6_ADDRSTRLEN];
+	char out[TEXT_ENDPOINT_MAX];
 
-	if (ip->word[0] == 0 && ip->word[1] == 0 && ip->word[2] == htonl(0xffff))
-		inet_ntop(AF_INET, &ip->word[3], out, sizeof out);
-	else
-		inet_ntop(AF_INET6, ip, out, sizeof out);
-	text_add(t, out);
+	text_add_n(t, out, (size_t)(text_put_address(out, ip) - out));
 }
 
 void text_add_endpoint(struct text *t, const struct addr16 *ip, uint16_t port_net)
 {
-	bool v4 = ip->word[0] == 0 && ip->word[1] == 0 && ip->word[2] == htonl(0xffff);
+	char out[TEXT_ENDPOINT_MAX];
 
-	if (!v4)
-		text_add_char(t, '[');
-	text_add_address(t, ip);
-	text_add(t, v4 ? ":" : "]:");
-	text_add_number(t, ntohs(port_net));
+	text_add_n(t, out, (size_t)(text_put_endpoint(out, ip, port_net) - out));
 }
 
 bool text_failed(const struct text *t)

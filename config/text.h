@@ -44,6 +44,21 @@ void text_add_json_slice(struct text *t, struct slice s);
 void text_add_address(struct text *t, const struct addr16 *ip);
 void text_add_endpoint(struct text *t, const struct addr16 *ip, uint16_t port_net);
 
+/* For what is written often: room for `n` bytes more of a growing text, and where they go; NULL
+ * when it failed. text_commit() takes the end of what was written there. */
+char *text_reserve(struct text *t, size_t n);
+void text_commit(struct text *t, char *end);
+
+/* The same pieces, to where the caller has made room for the most that they can be. Each
+ * returns the end of what it wrote, without a NUL. */
+#define TEXT_NUMBER_MAX 20U
+#define TEXT_ENDPOINT_MAX 53U /* [ffff:...:ffff]:65535, ::255.255.255.255 is shorter */
+#define TEXT_JSON_MAX(n) (2 + 6 * (n))
+char *text_put_number(char *to, uint64_t n);
+char *text_put_json(char *to, struct slice s);
+char *text_put_address(char *to, const struct addr16 *ip);
+char *text_put_endpoint(char *to, const struct addr16 *ip, uint16_t port_net);
+
 bool text_failed(const struct text *t);
 /* Hands the string of a growing text over (free() it; "" when empty) and empties `t`; NULL
  * when it failed. */
