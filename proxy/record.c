@@ -26,13 +26,18 @@ static const struct slice *slice_of(const struct record *r, size_t i)
 	return (const struct slice *)((const char *)r + slices[i]);
 }
 
-size_t record_size(const struct record *r)
+static size_t strings_size(const struct record *r)
 {
-	size_t size = sizeof *r;
+	size_t size = 0;
 
 	for (size_t i = 0; i < SLICES; i++)
 		size += slice_of(r, i)->len;
 	return size;
+}
+
+size_t record_size(const struct record *r)
+{
+	return sizeof *r + strings_size(r);
 }
 
 void record_pack(const struct record *r, void *to)
@@ -116,61 +121,63 @@ uint64_t record_total(const struct record *r)
 	return total;
 }
 
+/* --- JSON: into room that holds the most a record can be, so that nothing is asked on the way.
+ * Each returns the end of what it wrote. --- */
+
+/* Of a literal, so that its length is known when this is compiled. */
+static inline __attribute__((always_inline)) char *put(char *to, const char *literal)
+{
+	size_t n = strlen(literal);
+
+	memcpy(to, literal, n);
+	return to + n;
+}
+
 /* Keys are ours and need no escaping. Every one but the first follows another. */
-static void add_key(struct text *t, const char *key)
+#define KEY(name) ",\"" name "\":"
+
+static inline __attribute__((always_inline)) char *put_number(char *to, const char *key, uint64_t n)
 {
-	text_add(t, ",\"");
-	text_add(t, key);
-	text_add(t, "\":");
+	return text_put_number(put(to, key), n);
 }
 
-static void add_number(struct text *t, const char *key, uint64_t n)
+static inline __attribute__((always_inline)) char *put_slice(char *to, const char *key,
+							     struct slice value)
 {
-	add_key(t, key);
-	text_add_number(t, n);
+	return value.len == 0 ? to : text_put_json(put(to, key), value);
 }
 
-static void add_bool(struct text *t, const char *key, bool value)
+/* A word of ours. */
+static char *put_word(char *to, const char *word)
 {
-	add_key(t, key);
-	text_add(t, value ? "true" : "false");
+	*to++ = '"';
+	to = put(to, word);
+	*to++ = '"';
+	return to;
 }
 
-static void add_word(struct text *t, const char *key, const char *value)
-{
-	add_key(t, key);
-	text_add_json_string(t, value);
-}
-
-static void add_slice(struct text *t, const char *key, struct slice value)
-{
-	if (value.len == 0)
-		return;
-	add_key(t, key);
-	text_add_json_slice(t, value);
-}
-
-static void add_endpoint(struct text *t, const char *key, const struct endpoint *e)
+static inline __attribute__((always_inline)) char *put_endpoint(char *to, const char *key,
+								const struct endpoint *e)
 {
 	if (e->family == 0)
-		return;
-	add_key(t, key);
-	text_add_char(t, '"');
-	text_add_endpoint(t, &e->ip, e->port);
-	text_add_char(t, '"');
+		return to;
+	to = put(to, key);
+	*to++ = '"';
+	to = text_put_endpoint(to, &e->ip, e->port);
+	*to++ = '"';
+	return to;
 }
 
-static void add_digits(struct text *t, uint64_t n, unsigned width)
+static char *put_digits(char *to, uint64_t n, unsigned width)
 {
-	for (uint64_t ten = 10; width > 1; width--, ten *= 10)
-		if (n < ten)
-			text_add_char(t, '0');
-	text_add_number(t, n);
+	for (unsigned i = width; i > 0; n /= 10)
+		to[--i] = (char)('0' + n % 10);
+	return to + width;
 }
 
 /* RFC 3339 in UTC, nine digits. The calendar counts in years that begin in March, so that
  * the leap day is the last of its year. libc's own would read TZ. */
-static void add_time(struct text *t, uint64_t ns)
+static char *put_time(char *to, uint64_t ns)
 {
 	uint64_t seconds = ns / 1000000000, days = seconds / 86400 + 719468;
 	uint64_t era = days / 146097, in_era = days % 146097;
@@ -179,131 +186,138 @@ static void add_time(struct text *t, uint64_t ns)
 	uint64_t march = (5 * in_year + 2) / 153; /* months since March */
 	uint64_t month = march < 10 ? march + 3 : march - 9;
 
-	add_digits(t, year + era * 400 + (month <= 2), 4);
-	text_add_char(t, '-');
-	add_digits(t, month, 2);
-	text_add_char(t, '-');
-	add_digits(t, in_year - (153 * march + 2) / 5 + 1, 2);
-	text_add_char(t, 'T');
-	add_digits(t, seconds / 3600 % 24, 2);
-	text_add_char(t, ':');
-	add_digits(t, seconds / 60 % 60, 2);
-	text_add_char(t, ':');
-	add_digits(t, seconds % 60, 2);
-	text_add_char(t, '.');
-	add_digits(t, ns % 1000000000, 9);
-	text_add_char(t, 'Z');
+	to = put_digits(to, year + era * 400 + (month <= 2), 4);
+	*to++ = '-';
+	to = put_digits(to, month, 2);
+	*to++ = '-';
+	to = put_digits(to, in_year - (153 * march + 2) / 5 + 1, 2);
+	*to++ = 'T';
+	to = put_digits(to, seconds / 3600 % 24, 2);
+	*to++ = ':';
+	to = put_digits(to, seconds / 60 % 60, 2);
+	*to++ = ':';
+	to = put_digits(to, seconds % 60, 2);
+	*to++ = '.';
+	to = put_digits(to, ns % 1000000000, 9);
+	*to++ = 'Z';
+	return to;
 }
 
-static void add_who(struct text *t, const struct record *r)
+static char *put_who(char *to, const struct record *r)
 {
-	text_add(t, "{\"start_time\":\"");
-	add_time(t, r->start_time);
-	text_add_char(t, '"');
-	add_word(t, "type", r->type == RECORD_REQUEST ? "request" : "connection");
-	add_word(t, "direction", r->direction == DIRECTION_EGRESS ? "outbound" : "inbound");
-	add_endpoint(t, "src.addr", &r->src.addr);
-	add_slice(t, "src.workload", r->src.workload);
-	add_slice(t, "src.namespace", r->src.namespace);
-	add_slice(t, "src.identity", r->src.identity);
-	add_endpoint(t, "dst.addr", &r->dst.addr);
-	add_slice(t, "dst.workload", r->dst.workload);
-	add_slice(t, "dst.namespace", r->dst.namespace);
-	add_slice(t, "dst.identity", r->dst.identity);
-	add_endpoint(t, "backend", &r->backend);
+	to = put(to, "{\"start_time\":\"");
+	to = put_time(to, r->start_time);
+	to = put(to, r->type == RECORD_REQUEST ? "\",\"type\":\"request\""
+					       : "\",\"type\":\"connection\"");
+	to = put(to, r->direction == DIRECTION_EGRESS ? KEY("direction") "\"outbound\""
+						      : KEY("direction") "\"inbound\"");
+	to = put_endpoint(to, KEY("src.addr"), &r->src.addr);
+	to = put_slice(to, KEY("src.workload"), r->src.workload);
+	to = put_slice(to, KEY("src.namespace"), r->src.namespace);
+	to = put_slice(to, KEY("src.identity"), r->src.identity);
+	to = put_endpoint(to, KEY("dst.addr"), &r->dst.addr);
+	to = put_slice(to, KEY("dst.workload"), r->dst.workload);
+	to = put_slice(to, KEY("dst.namespace"), r->dst.namespace);
+	to = put_slice(to, KEY("dst.identity"), r->dst.identity);
+	to = put_endpoint(to, KEY("backend"), &r->backend);
 	if (r->security != SECURITY_ABSENT)
-		add_word(t, "security", r->security == SECURITY_LOCAL ? "local" : "plaintext");
+		to = put(to, r->security == SECURITY_LOCAL ? KEY("security") "\"local\""
+							   : KEY("security") "\"plaintext\"");
+	return to;
 }
 
-static void add_request(struct text *t, const struct record *r, const char *node)
+static char *put_request(char *to, const struct record *r, const char *node)
 {
-	add_slice(t, "protocol", r->protocol);
-	add_slice(t, "method", r->method);
-	add_slice(t, "authority", r->authority);
-	add_slice(t, "path", r->path);
+	to = put_slice(to, KEY("protocol"), r->protocol);
+	to = put_slice(to, KEY("method"), r->method);
+	to = put_slice(to, KEY("authority"), r->authority);
+	to = put_slice(to, KEY("path"), r->path);
 	if (r->conn != 0) {
-		add_key(t, "conn_id");
-		text_add_char(t, '"');
-		text_add(t, node);
-		text_add_char(t, '-');
-		text_add_number(t, r->worker);
-		text_add_char(t, '-');
-		text_add_number(t, r->conn);
-		text_add_char(t, '"');
+		to = put(to, KEY("conn_id") "\"");
+		to = put(to, node);
+		to = put_number(to, "-", r->worker);
+		to = put_number(to, "-", r->conn);
+		*to++ = '"';
 	}
 	if (r->stream != 0)
-		add_number(t, "stream_id", r->stream);
+		to = put_number(to, KEY("stream_id"), r->stream);
 	if (r->status != 0)
-		add_number(t, "status", r->status);
+		to = put_number(to, KEY("status"), r->status);
 	if (r->type == RECORD_REQUEST) {
-		add_number(t, "request_header_bytes", r->request_header_bytes);
-		add_number(t, "request_body_bytes", r->request_body_bytes);
-		add_number(t, "response_header_bytes", r->response_header_bytes);
-		add_number(t, "response_body_bytes", r->response_body_bytes);
+		to = put_number(to, KEY("request_header_bytes"), r->request_header_bytes);
+		to = put_number(to, KEY("request_body_bytes"), r->request_body_bytes);
+		to = put_number(to, KEY("response_header_bytes"), r->response_header_bytes);
+		to = put_number(to, KEY("response_body_bytes"), r->response_body_bytes);
 	}
-	add_number(t, "bytes_sent", r->bytes_sent);
-	add_number(t, "bytes_recv", r->bytes_recv);
+	to = put_number(to, KEY("bytes_sent"), r->bytes_sent);
+	return put_number(to, KEY("bytes_recv"), r->bytes_recv);
 }
 
-static void add_decision(struct text *t, const struct record *r)
+static char *put_decision(char *to, const struct record *r)
 {
-	add_word(t, "verdict", r->denied ? "denied" : "allowed");
-	add_slice(t, "policy", r->policy);
-	add_slice(t, "rule", r->rule);
+	const char *flag = reason_flag(r->reason);
+
+	to = put(to, r->denied ? KEY("verdict") "\"denied\"" : KEY("verdict") "\"allowed\"");
+	to = put_slice(to, KEY("policy"), r->policy);
+	to = put_slice(to, KEY("rule"), r->rule);
 	if (r->reason != REASON_NONE)
-		add_word(t, "reason", reason_word(r->reason));
-	add_slice(t, "reading", r->reading);
-	add_slice(t, "mismatch", r->mismatch);
-	if (strcmp(reason_flag(r->reason), "-") != 0)
-		add_word(t, "response_flags", reason_flag(r->reason));
-	add_number(t, "attempts", r->attempts);
+		to = put_word(put(to, KEY("reason")), reason_word(r->reason));
+	to = put_slice(to, KEY("reading"), r->reading);
+	to = put_slice(to, KEY("mismatch"), r->mismatch);
+	if (flag[0] != '-')
+		to = put_word(put(to, KEY("response_flags")), flag);
+	return put_number(to, KEY("attempts"), r->attempts);
 }
 
-static void add_way(struct text *t, const struct record *r)
+static char *put_kernel(char *to, const struct record *r)
 {
-	add_slice(t, "accel", r->accel);
-	add_slice(t, "accel_reason", r->accel_reason);
+	const char *name = strerrorname_np(r->errno_value);
+
+	to = put_word(put(to, KEY("errno")), name != NULL ? name : "unknown");
+	return put_number(to, KEY("suppressed"), r->suppressed);
+}
+
+static char *put_way(char *to, const struct record *r)
+{
+	to = put_slice(to, KEY("accel"), r->accel);
+	to = put_slice(to, KEY("accel_reason"), r->accel_reason);
 	if (r->conn != 0)
-		add_bool(t, "reused", r->reused);
-	add_number(t, "drop_count", r->drop_count);
+		to = put(to, r->reused ? KEY("reused") "true" : KEY("reused") "false");
+	to = put_number(to, KEY("drop_count"), r->drop_count);
 	if (r->pid != 0)
-		add_number(t, "pid", r->pid);
-	add_slice(t, "comm", r->comm);
-	add_slice(t, "cgroup", r->cgroup);
+		to = put_number(to, KEY("pid"), r->pid);
+	to = put_slice(to, KEY("comm"), r->comm);
+	to = put_slice(to, KEY("cgroup"), r->cgroup);
 	if (r->has_tcp) {
-		add_number(t, "srtt_us", r->srtt_us);
-		add_number(t, "min_rtt_us", r->min_rtt_us);
-		add_number(t, "retransmissions", r->retransmissions);
-		add_number(t, "packet_loss", r->packet_loss);
+		to = put_number(to, KEY("srtt_us"), r->srtt_us);
+		to = put_number(to, KEY("min_rtt_us"), r->min_rtt_us);
+		to = put_number(to, KEY("retransmissions"), r->retransmissions);
+		to = put_number(to, KEY("packet_loss"), r->packet_loss);
 	}
-	if (r->errno_value != 0) {
-		const char *name = strerrorname_np(r->errno_value);
-
-		add_word(t, "errno", name != NULL ? name : "unknown");
-		add_number(t, "suppressed", r->suppressed);
-	}
+	return r->errno_value == 0 ? to : put_kernel(to, r);
 }
 
-static void add_clocks(struct text *t, const struct record *r)
+static char *put_clocks(char *to, const struct record *r)
 {
-	static const char *const keys[CLOCK_COUNT] = {
-#define X(name, key) [CLOCK_OF_##name] = key,
-		CLOCKS(X)
+#define X(name, key) to = put_number(to, KEY(key), r->t[CLOCK_OF_##name]);
+	CLOCKS(X)
 #undef X
-	};
-
-	for (size_t i = 0; i < CLOCK_COUNT; i++)
-		add_number(t, keys[i], r->t[i]);
-	add_number(t, "t_proxy", record_proxy(r));
-	add_number(t, "t_total", record_total(r));
+	to = put_number(to, KEY("t_proxy"), record_proxy(r));
+	return put_number(to, KEY("t_total"), record_total(r));
 }
 
 void record_json(struct text *t, const struct record *r, const char *node)
 {
-	add_who(t, r);
-	add_request(t, r, node);
-	add_decision(t, r);
-	add_way(t, r);
-	add_clocks(t, r);
-	text_add_char(t, '}');
+	char *to =
+		text_reserve(t, RECORD_JSON_FIXED + strlen(node) + TEXT_JSON_MAX(strings_size(r)));
+
+	if (to == NULL)
+		return;
+	to = put_who(to, r);
+	to = put_request(to, r, node);
+	to = put_decision(to, r);
+	to = put_way(to, r);
+	to = put_clocks(to, r);
+	*to++ = '}';
+	text_commit(t, to);
 }

@@ -105,7 +105,9 @@ const char *reason_word(enum reason r);
 const char *reason_flag(enum reason r); /* response flag */
 const char *reason_text(enum reason r); /* for the man page and for messages */
 
-/* One JSON line, without the newline. `node` begins conn_id. */
+/* Most bytes of a JSON line without the strings of its record and the node. */
+#define RECORD_JSON_FIXED 2048U
+/* One JSON line, without the newline, behind what a growing text has. `node` begins conn_id. */
 void record_json(struct text *t, const struct record *r, const char *node);
 
 #endif

@@ -1,16 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#define _GNU_SOURCE 1
 #include <arpa/inet.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 #include <cjson/cJSON.h>
 
+#include "hostile.h"
 #include "proxy/record.h"
 
 #define S(text) ((struct slice){(text), sizeof(text) - 1})
@@ -99,14 +103,19 @@ static struct record a_kernel_denial(void)
 	};
 }
 
-static void expect_line(const struct record *r, const char *line)
+static void expect_line_of(const struct record *r, const char *node, const char *line)
 {
 	struct text t = {0};
 
-	record_json(&t, r, "n1");
+	record_json(&t, r, node);
 	assert_false(text_failed(&t));
 	assert_string_equal(t.p, line);
 	text_free(&t);
+}
+
+static void expect_line(const struct record *r, const char *line)
+{
+	expect_line_of(r, "n1", line);
 }
 
 static void a_request_reads(void **state)
@@ -339,6 +348,294 @@ static void dates_are_those_of_the_calendar(void **state)
 	}
 }
 
+/* --- against a renderer that is only simple --- */
+
+static void ref_number(char **to, const char *key, uint64_t n)
+{
+	*to += sprintf(*to, ",\"%s\":%llu", key, (unsigned long long)n);
+}
+
+static void ref_slice(char **to, const char *key, struct slice s)
+{
+	if (s.len == 0)
+		return;
+	*to += sprintf(*to, ",\"%s\":", key);
+	*to += json_of((const unsigned char *)s.p, s.len, *to);
+}
+
+static void ref_word(char **to, const char *key, const char *word)
+{
+	ref_slice(to, key, (struct slice){word, strlen(word)});
+}
+
+static void ref_endpoint(char **to, const char *key, const struct endpoint *e)
+{
+	char ip[INET6_ADDRSTRLEN];
+
+	if (e->family == 0)
+		return;
+	inet_ntop(e->family, e->family == AF_INET ? (const void *)&e->ip.word[3] : &e->ip, ip,
+		  sizeof ip);
+	*to += sprintf(*to, e->family == AF_INET ? ",\"%s\":\"%s:%u\"" : ",\"%s\":\"[%s]:%u\"", key,
+		       ip, ntohs(e->port));
+}
+
+static void ref_start(char **to, const struct record *r)
+{
+	time_t seconds = (time_t)(r->start_time / 1000000000);
+	struct tm tm;
+
+	gmtime_r(&seconds, &tm);
+	*to += strftime(*to, 64, "{\"start_time\":\"%Y-%m-%dT%H:%M:%S", &tm);
+	*to += sprintf(*to, ".%09uZ\"", (unsigned)(r->start_time % 1000000000));
+	ref_word(to, "type", r->type == RECORD_REQUEST ? "request" : "connection");
+	ref_word(to, "direction", r->direction == DIRECTION_EGRESS ? "outbound" : "inbound");
+}
+
+static void ref_ends(char **to, const struct record *r)
+{
+	ref_endpoint(to, "src.addr", &r->src.addr);
+	ref_slice(to, "src.workload", r->src.workload);
+	ref_slice(to, "src.namespace", r->src.namespace);
+	ref_slice(to, "src.identity", r->src.identity);
+	ref_endpoint(to, "dst.addr", &r->dst.addr);
+	ref_slice(to, "dst.workload", r->dst.workload);
+	ref_slice(to, "dst.namespace", r->dst.namespace);
+	ref_slice(to, "dst.identity", r->dst.identity);
+	ref_endpoint(to, "backend", &r->backend);
+	if (r->security != SECURITY_ABSENT)
+		ref_word(to, "security", r->security == SECURITY_LOCAL ? "local" : "plaintext");
+}
+
+static void ref_request(char **to, const struct record *r, const char *node)
+{
+	ref_slice(to, "protocol", r->protocol);
+	ref_slice(to, "method", r->method);
+	ref_slice(to, "authority", r->authority);
+	ref_slice(to, "path", r->path);
+	if (r->conn != 0)
+		*to += sprintf(*to, ",\"conn_id\":\"%s-%u-%llu\"", node, r->worker,
+			       (unsigned long long)r->conn);
+	if (r->stream != 0)
+		ref_number(to, "stream_id", r->stream);
+	if (r->status != 0)
+		ref_number(to, "status", r->status);
+	if (r->type == RECORD_REQUEST) {
+		ref_number(to, "request_header_bytes", r->request_header_bytes);
+		ref_number(to, "request_body_bytes", r->request_body_bytes);
+		ref_number(to, "response_header_bytes", r->response_header_bytes);
+		ref_number(to, "response_body_bytes", r->response_body_bytes);
+	}
+	ref_number(to, "bytes_sent", r->bytes_sent);
+	ref_number(to, "bytes_recv", r->bytes_recv);
+}
+
+static void ref_decision(char **to, const struct record *r)
+{
+	ref_word(to, "verdict", r->denied ? "denied" : "allowed");
+	ref_slice(to, "policy", r->policy);
+	ref_slice(to, "rule", r->rule);
+	if (r->reason != REASON_NONE)
+		ref_word(to, "reason", reason_word(r->reason));
+	ref_slice(to, "reading", r->reading);
+	ref_slice(to, "mismatch", r->mismatch);
+	if (strcmp(reason_flag(r->reason), "-") != 0)
+		ref_word(to, "response_flags", reason_flag(r->reason));
+	ref_number(to, "attempts", r->attempts);
+}
+
+static void ref_way(char **to, const struct record *r)
+{
+	ref_slice(to, "accel", r->accel);
+	ref_slice(to, "accel_reason", r->accel_reason);
+	if (r->conn != 0)
+		*to += sprintf(*to, ",\"reused\":%s", r->reused ? "true" : "false");
+	ref_number(to, "drop_count", r->drop_count);
+	if (r->pid != 0)
+		ref_number(to, "pid", r->pid);
+	ref_slice(to, "comm", r->comm);
+	ref_slice(to, "cgroup", r->cgroup);
+	if (r->has_tcp) {
+		ref_number(to, "srtt_us", r->srtt_us);
+		ref_number(to, "min_rtt_us", r->min_rtt_us);
+		ref_number(to, "retransmissions", r->retransmissions);
+		ref_number(to, "packet_loss", r->packet_loss);
+	}
+	if (r->errno_value != 0) {
+		const char *name = strerrorname_np(r->errno_value);
+
+		ref_word(to, "errno", name != NULL ? name : "unknown");
+		ref_number(to, "suppressed", r->suppressed);
+	}
+}
+
+static void reference(char *to, const struct record *r, const char *node)
+{
+	static const char *const keys[] = {
+#define X(name, key) key,
+		CLOCKS(X)
+#undef X
+	};
+
+	ref_start(&to, r);
+	ref_ends(&to, r);
+	ref_request(&to, r, node);
+	ref_decision(&to, r);
+	ref_way(&to, r);
+	for (size_t i = 0; i < CLOCK_COUNT; i++)
+		ref_number(&to, keys[i], r->t[i]);
+	ref_number(&to, "t_proxy",
+		   r->t[CLOCK_OF_QUEUE] + r->t[CLOCK_OF_POLICY] + r->t[CLOCK_OF_WORK]);
+	ref_number(&to, "t_total", record_total(r));
+	strcpy(to, "}");
+}
+
+/* Of all sizes; often 0. */
+static uint64_t any_number(void)
+{
+	uint64_t n = (uint64_t)chance(1U << 31) << 33 | chance(1U << 31);
+
+	return chance(3) == 0 ? 0 : n >> chance(64);
+}
+
+static struct endpoint any_endpoint(void)
+{
+	uint16_t port = (uint16_t)chance(65536);
+	struct endpoint e =
+		chance(2) == 0 ? endpoint4("10.0.0.0", port) : endpoint6("fd00::", port);
+
+	if (chance(5) == 0)
+		return (struct endpoint){0};
+	e.ip.word[3] |= (uint32_t)any_number();
+	if (e.family == AF_INET6)
+		e.ip.word[1] |= (uint32_t)any_number();
+	return e;
+}
+
+#define STRING_MOST 96U
+
+/* In memory of its own, so that ASan sees who reads past it; free() it. */
+static struct slice any_string(void)
+{
+	char bytes[STRING_MOST], *copy;
+	size_t n = chance(3) == 0 ? 0 : hostile_string(bytes, sizeof bytes);
+
+	copy = malloc(n + 1);
+	memcpy(copy, bytes, n);
+	return (struct slice){realloc(copy, n > 0 ? n : 1), n};
+}
+
+static void each_string(struct record *r, void (*take)(struct slice *s))
+{
+	struct slice *all[] = {
+		&r->src.workload, &r->src.namespace, &r->src.identity, &r->src.app,
+		&r->dst.workload, &r->dst.namespace, &r->dst.identity, &r->dst.app,
+		&r->protocol,	  &r->method,	     &r->authority,    &r->path,
+		&r->policy,	  &r->rule,	     &r->reading,      &r->mismatch,
+		&r->accel,	  &r->accel_reason,  &r->comm,	       &r->cgroup,
+	};
+
+	for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+		take(all[i]);
+}
+
+static void make_string(struct slice *s)
+{
+	*s = any_string();
+}
+
+static void free_string(struct slice *s)
+{
+	free((char *)s->p);
+}
+
+static void short_string(struct slice *s)
+{
+	*s = S("x");
+}
+
+static struct record any_record(void)
+{
+	struct record r = {
+		.type = chance(2) == 0 ? RECORD_REQUEST : RECORD_CONNECTION,
+		.direction = chance(2) == 0 ? DIRECTION_EGRESS : DIRECTION_INGRESS,
+		.start_time = any_number(),
+		.security = (enum record_security)chance(3),
+		.worker = (uint32_t)any_number(),
+		.conn = any_number(),
+		.stream = (uint32_t)any_number(),
+		.status = chance(1000),
+		.request_header_bytes = any_number(),
+		.request_body_bytes = any_number(),
+		.response_header_bytes = any_number(),
+		.response_body_bytes = any_number(),
+		.bytes_sent = any_number(),
+		.bytes_recv = any_number(),
+		.denied = chance(2) == 0,
+		.reason = (enum reason)chance(70),
+		.attempts = chance(3),
+		.reused = chance(2) == 0,
+		.drop_count = any_number(),
+		.has_tcp = chance(2) == 0,
+		.srtt_us = (uint32_t)any_number(),
+		.min_rtt_us = (uint32_t)any_number(),
+		.retransmissions = (uint32_t)any_number(),
+		.packet_loss = (uint32_t)any_number(),
+		.pid = (uint32_t)any_number(),
+		.errno_value = chance(2) == 0 ? 0 : (int)chance(200),
+		.suppressed = (uint32_t)any_number(),
+	};
+
+	r.src.addr = any_endpoint();
+	r.dst.addr = any_endpoint();
+	r.backend = any_endpoint();
+	each_string(&r, make_string);
+	for (size_t i = 0; i < CLOCK_COUNT; i++)
+		r.t[i] = any_number();
+	return r;
+}
+
+static void any_record_reads_as_the_reference_has_it(void **state)
+{
+	static char want[32 * STRING_MOST * 6];
+
+	(void)state;
+	for (int i = 0; i < 20000; i++) {
+		struct record r = any_record();
+
+		reference(want, &r, "n1.example");
+		expect_line_of(&r, "n1.example", want);
+		each_string(&r, free_string);
+	}
+}
+
+/* All that is in it but its strings. */
+static void the_longest_line_has_room(void **state)
+{
+	struct endpoint far = endpoint6("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", 65535);
+	struct record r;
+	struct text t = {0};
+
+	(void)state;
+	memset(&r, 0xff, sizeof r);
+	each_string(&r, short_string);
+	r.src.addr = r.dst.addr = r.backend = far;
+	r.direction = DIRECTION_EGRESS;
+	r.denied = r.reused = r.has_tcp = true;
+	r.errno_value = EPFNOSUPPORT;
+	for (unsigned type = RECORD_REQUEST; type <= RECORD_CONNECTION; type++) {
+		for (unsigned reason = 0; reason < REASON_MAX; reason++) {
+			r.type = (enum record_type)type;
+			r.security = SECURITY_PLAINTEXT;
+			r.reason = (enum reason)reason;
+			t.len = 0;
+			record_json(&t, &r, "");
+			assert_in_range(t.len, 1000, RECORD_JSON_FIXED);
+		}
+	}
+	text_free(&t);
+}
+
 /* Everything in memory of its own, which is gone when the record is read. */
 static void a_packed_record_keeps_every_string(void **state)
 {
@@ -404,6 +701,8 @@ int main(void)
 		cmocka_unit_test(every_clock_is_there_and_they_add_up),
 		cmocka_unit_test(hostile_bytes_stay_inside_their_string),
 		cmocka_unit_test(dates_are_those_of_the_calendar),
+		cmocka_unit_test(any_record_reads_as_the_reference_has_it),
+		cmocka_unit_test(the_longest_line_has_room),
 		cmocka_unit_test(a_packed_record_keeps_every_string),
 		cmocka_unit_test(every_reason_has_its_words),
 	};
