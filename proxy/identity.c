@@ -13,6 +13,7 @@
 
 struct card {
 	atomic_uint refs;
+	uint64_t serial;
 	const char *workload; /* all four point behind the struct */
 	const char *namespace;
 	const char *spiffe_id;
@@ -35,6 +36,8 @@ static const char *copy_behind(char **at, const char *s)
 	return start;
 }
 
+static _Atomic uint64_t serials;
+
 struct card *card_new(const struct fleet_workload *w)
 {
 	const char *app = label_value(w, "app");
@@ -46,6 +49,7 @@ struct card *card_new(const struct fleet_workload *w)
 		return NULL;
 	at = (char *)(c + 1);
 	atomic_init(&c->refs, 1);
+	c->serial = atomic_fetch_add_explicit(&serials, 1, memory_order_relaxed) + 1;
 	c->workload = copy_behind(&at, w->name);
 	c->namespace = copy_behind(&at, w->namespace);
 	c->spiffe_id = copy_behind(&at, w->spiffe_id);
@@ -64,6 +68,11 @@ void card_unref(struct card *c)
 {
 	if (c != NULL && atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) == 1)
 		free(c);
+}
+
+uint64_t card_serial(const struct card *c)
+{
+	return c ? c->serial : 0;
 }
 
 const char *card_workload(const struct card *c)

@@ -15,6 +15,7 @@ struct card;
 struct card *card_new(const struct fleet_workload *w); /* NULL: no memory */
 struct card *card_ref(struct card *c); /* NULL is allowed, here and below */
 void card_unref(struct card *c);
+uint64_t card_serial(const struct card *c); /* no other card ever has it; of NULL: 0 */
 const char *card_workload(const struct card *c);
 const char *card_namespace(const struct card *c);
 const char *card_spiffe_id(const struct card *c);

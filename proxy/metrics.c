@@ -12,6 +12,8 @@
 
 #define SERIES_MAX 2000U /* per family */
 #define TABLE 4096U /* a power of two */
+#define CACHE 1024U /* sets, a power of two */
+#define WAYS 4U
 
 /* Upper bounds of istio_request_duration_milliseconds: as printed, and in ns. */
 static const struct {
@@ -67,10 +69,42 @@ struct family {
 	size_t count;
 };
 
+enum reporter {
+	REPORTER_SOURCE,
+	REPORTER_DESTINATION,
+};
+
+/* Istio's. What is counted as a connection is counted as TCP, whatever it carried. */
+enum protocol {
+	PROTOCOL_TCP,
+	PROTOCOL_HTTP,
+	PROTOCOL_UNKNOWN,
+};
+
+/* What all labels of a series follow from. Several keys may have the same labels: a card made
+ * anew has the names of the one before. */
+struct series_key {
+	uint64_t src; /* cards */
+	uint64_t dst;
+	uint32_t status;
+	uint32_t reason;
+	uint16_t security;
+	uint16_t protocol;
+	uint32_t reporter;
+};
+
+/* Where the last records were counted, so that their labels need not be written to find them. */
+struct cached {
+	struct series_key key;
+	struct series *series; /* NULL: empty */
+};
+
 struct metrics {
 	pthread_mutex_t lock; /* of everything below */
 	struct family requests;
 	struct family tcp;
+	struct cached cache[CACHE][WAYS];
+	unsigned turn; /* which way is given up next */
 	uint64_t ends[2][REASON_MAX]; /* by RECORD_REQUEST, RECORD_CONNECTION */
 	uint64_t series_dropped;
 	struct text scratch;
@@ -215,20 +249,21 @@ static struct slice security_word(enum record_security s)
 	return word("unknown");
 }
 
-/* Istio's words. What is counted as a connection is counted as TCP, whatever it carried. */
-static struct slice protocol_word(const struct record *r)
+static enum protocol protocol_of(const struct record *r)
 {
 	static const char http[] = "HTTP/";
 
 	if (r->type != RECORD_REQUEST)
-		return word("tcp");
+		return PROTOCOL_TCP;
 	if (r->protocol.len >= sizeof http - 1 && memcmp(r->protocol.p, http, sizeof http - 1) == 0)
-		return word("http");
-	return word("unknown");
+		return PROTOCOL_HTTP;
+	return PROTOCOL_UNKNOWN;
 }
 
-static void labels_of(struct text *t, const struct record *r, const char *reporter)
+static void labels_of(struct text *t, const struct record *r, enum reporter reporter)
 {
+	static const char *const reporters[] = {"source", "destination"};
+	static const char *const protocols[] = {"tcp", "http", "unknown"};
 	static const struct end_names source = {
 		"source_workload", "source_workload_namespace", "source_principal",
 		"source_app",	   "source_canonical_service",
@@ -239,13 +274,13 @@ static void labels_of(struct text *t, const struct record *r, const char *report
 	};
 
 	t->len = 0;
-	add_label(t, "reporter", word(reporter));
+	add_label(t, "reporter", word(reporters[reporter]));
 	add_end(t, &source, &r->src);
 	add_end(t, &destination, &r->dst);
 	add_label(t, "destination_service", word("unknown"));
 	add_label(t, "destination_service_name", word("unknown"));
 	add_label(t, "destination_service_namespace", known(r->dst.namespace));
-	add_label(t, "request_protocol", protocol_word(r));
+	add_label(t, "request_protocol", word(protocols[protocol_of(r)]));
 	add_label(t, "response_flags", word(reason_flag(r->reason)));
 	add_label(t, "connection_security_policy", security_word(r->security));
 }
@@ -259,16 +294,57 @@ static void add_response_code(struct text *t, unsigned status)
 
 /* --- counting --- */
 
-static void count_request(struct metrics *m, const struct record *r)
+static struct cached *cache_set(struct metrics *m, const struct series_key *key)
+{
+	uint64_t word[sizeof *key / sizeof(uint64_t)], h = 0;
+
+	memcpy(word, key, sizeof word);
+	for (size_t i = 0; i < sizeof word / sizeof word[0]; i++) {
+		h = (h ^ word[i]) * 0x9e3779b97f4a7c15U;
+		h ^= h >> 32;
+	}
+	return m->cache[h & (CACHE - 1)];
+}
+
+static struct series *series_by_labels(struct metrics *m, const struct record *r,
+				       enum reporter reporter)
+{
+	labels_of(&m->scratch, r, reporter);
+	if (r->type != RECORD_REQUEST)
+		return series_get(m, &m->tcp);
+	add_response_code(&m->scratch, r->status);
+	return series_get(m, &m->requests);
+}
+
+/* As series_get(), of what the record is counted as. */
+static struct series *series_of(struct metrics *m, const struct record *r, enum reporter reporter)
+{
+	const struct series_key key = {
+		.src = r->src.card,
+		.dst = r->dst.card,
+		.status = r->status,
+		.reason = r->reason,
+		.security = (uint16_t)r->security,
+		.protocol = (uint16_t)protocol_of(r),
+		.reporter = reporter,
+	};
+	struct cached *set = cache_set(m, &key);
+	struct series *s;
+
+	for (size_t i = 0; i < WAYS; i++)
+		if (set[i].series != NULL && memcmp(&set[i].key, &key, sizeof key) == 0)
+			return set[i].series;
+	s = series_by_labels(m, r, reporter);
+	if (s != NULL)
+		set[m->turn++ % WAYS] = (struct cached){key, s};
+	return s;
+}
+
+static void count_request(struct series *s, const struct record *r)
 {
 	uint64_t total = record_total(r);
-	struct series *s;
 	size_t b = 0;
 
-	add_response_code(&m->scratch, r->status);
-	s = series_get(m, &m->requests);
-	if (s == NULL)
-		return;
 	s->request.count++;
 	s->request.sum_ns += total;
 	while (b < BUCKETS && total > buckets[b].ns)
@@ -283,12 +359,8 @@ static bool has_failed(const struct record *r)
 	       r->reason == REASON_CONNECT_TIMEOUT || r->reason == REASON_CONNECT_FAILED;
 }
 
-static void count_connection(struct metrics *m, const struct record *r)
+static void count_connection(struct series *s, const struct record *r)
 {
-	struct series *s = series_get(m, &m->tcp);
-
-	if (s == NULL)
-		return;
 	if (r->type == RECORD_OPENED) {
 		s->tcp.opened++;
 		return;
@@ -300,13 +372,16 @@ static void count_connection(struct metrics *m, const struct record *r)
 	s->tcp.received += r->bytes_sent;
 }
 
-static void count_as(struct metrics *m, const struct record *r, const char *reporter)
+static void count_as(struct metrics *m, const struct record *r, enum reporter reporter)
 {
-	labels_of(&m->scratch, r, reporter);
+	struct series *s = series_of(m, r, reporter);
+
+	if (s == NULL)
+		return;
 	if (r->type == RECORD_REQUEST)
-		count_request(m, r);
+		count_request(s, r);
 	else
-		count_connection(m, r);
+		count_connection(s, r);
 }
 
 void metrics_count(struct metrics *m, const struct record *r)
@@ -315,9 +390,9 @@ void metrics_count(struct metrics *m, const struct record *r)
 
 	pthread_mutex_lock(&m->lock);
 	if (local || r->direction == DIRECTION_EGRESS)
-		count_as(m, r, "source");
+		count_as(m, r, REPORTER_SOURCE);
 	if (local || r->direction == DIRECTION_INGRESS)
-		count_as(m, r, "destination");
+		count_as(m, r, REPORTER_DESTINATION);
 	if (r->type != RECORD_OPENED && r->errno_value == 0 && r->reason != REASON_NONE &&
 	    (unsigned)r->reason < REASON_MAX)
 		m->ends[r->type][r->reason]++;

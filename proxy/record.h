@@ -34,6 +34,8 @@ struct record_end {
 	struct slice namespace;
 	struct slice identity; /* SPIFFE id */
 	struct slice app; /* label `app`, for the metrics' source_app, destination_app */
+	uint64_t card; /* serial of the card that the names are of: the same card, the same names;
+			  0: no names */
 };
 
 struct record {

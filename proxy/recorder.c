@@ -28,6 +28,7 @@ static struct record_end end_of(const struct endpoint *addr, const struct card *
 {
 	return (struct record_end){
 		.addr = *addr,
+		.card = card_serial(card),
 		.workload = slice_of(card_workload(card)),
 		.namespace = slice_of(card_namespace(card)),
 		.identity = slice_of(card_spiffe_id(card)),

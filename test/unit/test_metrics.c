@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "hostile.h"
 #include "proxy/metrics.h"
 
 #define S(text) ((struct slice){(text), sizeof(text) - 1})
@@ -39,8 +40,8 @@ static struct record a_request(enum record_security security, enum direction dir
 	return (struct record){
 		.type = RECORD_REQUEST,
 		.direction = direction,
-		.src = {.workload = S("web"), .namespace = S("shop"), .app = S("web")},
-		.dst = {.workload = S("api-1"), .namespace = S("shop"), .app = S("api")},
+		.src = {.card = 1, .workload = S("web"), .namespace = S("shop"), .app = S("web")},
+		.dst = {.card = 2, .workload = S("api-1"), .namespace = S("shop"), .app = S("api")},
 		.security = security,
 		.protocol = S("HTTP/1.1"),
 		.status = 200,
@@ -207,6 +208,7 @@ static void the_number_of_series_is_bounded(void **state)
 	for (int i = 0; i < 2500; i++) {
 		snprintf(name, sizeof name, "w%d", i);
 		r.src.workload = (struct slice){name, strlen(name)};
+		r.src.card = 10 + (unsigned)i;
 		metrics_count(m, &r);
 		metrics_count(m, &r);
 	}
@@ -218,6 +220,75 @@ static void the_number_of_series_is_bounded(void **state)
 	assert_true(SAMPLE(all, "istio_requests_total", "\"w1999\"") == 2);
 	free(all);
 	metrics_free(m);
+}
+
+static void a_card_made_anew_goes_on_where_the_old_one_was(void **state)
+{
+	struct metrics *m = metrics_new();
+	struct record r = a_request(SECURITY_PLAINTEXT, DIRECTION_EGRESS);
+	char *all;
+
+	(void)state;
+	metrics_count(m, &r);
+	r.src.card = 17;
+	metrics_count(m, &r);
+	r.dst.card = 18;
+	metrics_count(m, &r);
+	metrics_count(m, &r);
+	all = rendered(m);
+	assert_true(SAMPLE(all, "istio_requests_total", "") == 4);
+	free(all);
+	metrics_free(m);
+}
+
+/* Of more kinds than there may be series. */
+static struct record any_record(void)
+{
+	static const struct slice names[] = {{NULL, 0}, S("web"), S("api"), S("db"), S("cart")};
+	static const struct slice protocols[] = {S("HTTP/1.1"), S("TCP"), {NULL, 0}};
+	struct record r = {
+		.type = (enum record_type)chance(3),
+		.direction = (enum direction)chance(2),
+		.security = (enum record_security)chance(3),
+		.protocol = protocols[chance(3)],
+		.status = 200 + chance(3),
+		.reason = (enum reason)chance(8),
+		.denied = chance(2) == 0,
+		.unopened = chance(4) == 0,
+		.bytes_sent = chance(1000),
+		.bytes_recv = chance(1000),
+	};
+
+	r.src.card = chance(5);
+	r.dst.card = chance(5);
+	r.src.workload = r.src.namespace = names[r.src.card];
+	r.dst.workload = r.dst.app = names[r.dst.card];
+	r.t[CLOCK_OF_WAIT] = chance(1U << 31);
+	return r;
+}
+
+/* The one knows the ends by their cards, the other has never seen a card before. */
+static void records_are_counted_where_their_labels_say(void **state)
+{
+	struct metrics *m = metrics_new(), *by_labels = metrics_new();
+	char *all, *want;
+
+	(void)state;
+	for (unsigned i = 0; i < 20000; i++) {
+		struct record r = any_record();
+
+		metrics_count(m, &r);
+		r.src.card = 100 + 2 * i;
+		r.dst.card = 101 + 2 * i;
+		metrics_count(by_labels, &r);
+	}
+	all = rendered(m);
+	want = rendered(by_labels);
+	assert_string_equal(all, want);
+	free(all);
+	free(want);
+	metrics_free(m);
+	metrics_free(by_labels);
 }
 
 static void label_values_cannot_end_their_string(void **state)
@@ -318,6 +389,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(durations_fall_into_cumulative_buckets),
 		cmocka_unit_test(connections_are_opened_closed_or_failed),
 		cmocka_unit_test(the_number_of_series_is_bounded),
+		cmocka_unit_test(a_card_made_anew_goes_on_where_the_old_one_was),
+		cmocka_unit_test(records_are_counted_where_their_labels_say),
 		cmocka_unit_test(label_values_cannot_end_their_string),
 		cmocka_unit_test(the_daemons_own_numbers_are_there),
 		cmocka_unit_test(workloads_are_counted_by_state),

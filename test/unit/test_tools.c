@@ -150,7 +150,7 @@ static void the_directory_answers_by_address_and_by_index(void **state)
 	struct endpoint at = parse(AF_INET, "10.0.0.1", 0), host = parse(AF_INET, "10.0.0.9", 0);
 	struct endpoint unknown = parse(AF_INET6, "2001:db8::1", 0);
 	struct directory *d = directory_new();
-	struct card *card = card_new(&w);
+	struct card *card = card_new(&w), *again = card_new(&w);
 	struct directory_entry e;
 
 	(void)state;
@@ -168,6 +168,9 @@ static void the_directory_answers_by_address_and_by_index(void **state)
 	assert_int_equal(directory_local(d, 2).identity, IDENTITY_WORLD);
 	assert_int_equal(directory_local(d, 99).identity, IDENTITY_WORLD);
 	assert_string_equal(card_workload(NULL), "");
+	assert_int_equal(card_serial(NULL), 0);
+	assert_true(card_serial(card) > 0 && card_serial(again) > card_serial(card));
+	card_unref(again);
 	card_ref(card);
 	card_unref(card);
 	directory_unref(directory_ref(d));
