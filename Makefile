@@ -65,7 +65,7 @@ include config/Makefile.inc
 PURE_SRCS := $(CODEC_SRCS) $(CONFIG_PURE_SRCS) $(POLICY_PURE_SRCS) \
 	proxy/forwarding.c proxy/record.c proxy/probe_print.c
 PROXY_SRCS := $(addprefix proxy/,access_log.c addr.c admin.c capability.c cgroup.c conn.c \
-	control.c deadline.c enroll.c exchange.c exclusions.c explicit.c identity.c io.c \
+	control.c deadline.c enroll.c exchange.c exclusions.c explicit.c history.c identity.c io.c \
 	listener.c log.c member.c metrics.c netns.c notify.c origdst.c orphan.c privilege.c \
 	probe.c probe_ktls.c probe_sockets.c probe_trial.c recorder.c ring.c slab.c status.c upstream.c \
 	worker.c workloads.c) $(CONFIG_SRCS)

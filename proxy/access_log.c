@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The log thread: takes records out of the writers' rings, tells the metrics, renders each
- * once, writes batches to the file and lets subscribers read along. Subscribers have no
- * buffer of their own: each has its place in the kept lines, and loses what leaves them.
+ * The log thread: takes records out of the writers' rings, tells the metrics, keeps the last ones
+ * and writes lines to the file in batches. Subscribers read along: each has its place in the kept
+ * records, renders its own lines, and loses what leaves them. Without file and subscriber
+ * nothing is rendered.
  */
 #define _GNU_SOURCE 1
 #include "proxy/access_log.h"
@@ -19,21 +20,19 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "proxy/cgroup.h"
+#include "proxy/history.h"
 #include "proxy/log.h"
 #include "proxy/metrics.h"
 #include "proxy/privilege.h"
 #include "proxy/ring.h"
 
 #define RING_BYTES (1U << 20)
-#define KEPT_LINES 4096U
-#define KEPT_BYTES (16U << 20) /* lines quote peers: their number alone is no bound */
-#define BATCH 64U
-#define QUOTA (4 * BATCH) /* records of one ring before the next has its turn */
+#define BATCH_BYTES (64U << 10)
+#define QUOTA 256U /* records of one ring before the next has its turn */
 #define NAP_MS 10
 #define SUBSCRIBERS_MAX 64U
 #define COMPLAIN_EVERY 60 /* seconds */
@@ -46,12 +45,6 @@ enum thread_state {
 	ASLEEP,
 };
 
-struct line {
-	unsigned refs; /* the log thread's own */
-	size_t len;
-	char bytes[]; /* with the newline */
-};
-
 struct subscriber {
 	struct subscriber *next;
 	int fd;
@@ -59,7 +52,7 @@ struct subscriber {
 	uint64_t at; /* number of the next line */
 	uint64_t end; /* without follow: the number to stop at */
 	uint64_t lost;
-	struct line *part; /* of which `done` bytes have left */
+	struct text line; /* of which `done` bytes have left */
 	size_t done;
 };
 
@@ -89,27 +82,11 @@ struct access_log {
 	int fd; /* -1: no file */
 	bool torn; /* the file ends inside a line */
 	time_t complained;
-	struct text scratch;
-	struct line *kept[KEPT_LINES]; /* line n at n % KEPT_LINES */
-	uint64_t first, next; /* numbers of the oldest kept line and of the one to come */
-	size_t kept_bytes;
-	struct line *batch[BATCH];
-	unsigned batched;
+	struct text batch; /* lines that the file has not got yet */
+	struct history *kept;
 	struct subscriber *subscribers;
 	unsigned subscriber_count;
 };
-
-static void line_unref(struct line *l)
-{
-	if (l != NULL && --l->refs == 0)
-		free(l);
-}
-
-static struct line *line_ref(struct line *l)
-{
-	l->refs++;
-	return l;
-}
 
 /* --- the writers' side --- */
 
@@ -235,93 +212,75 @@ static void file_complain(struct access_log *log, int err, unsigned lines)
 	log_warn("access log: lines are lost (said once a minute)");
 }
 
-/* Writes the batch. A full disk may take half a line: what follows it begins a new one. */
-static void file_write(struct access_log *log)
+/* Writes all of *rest, or leaves in it what the file does not take and returns false. */
+static bool file_write(struct access_log *log, struct slice *rest)
 {
-	struct iovec iov[BATCH + 1];
-	unsigned n = 0, at = 0;
-	ssize_t sent;
+	ssize_t n;
 
-	if (log->torn)
-		iov[n++] = (struct iovec){"\n", 1};
-	for (unsigned i = 0; i < log->batched; i++)
-		iov[n++] = (struct iovec){log->batch[i]->bytes, log->batch[i]->len};
-	while (at < n) {
-		sent = writev(log->fd, iov + at, (int)(n - at));
-		if (sent < 0 && errno == EINTR)
+	while (rest->len > 0) {
+		n = write(log->fd, rest->p, rest->len);
+		if (n < 0 && errno == EINTR)
 			continue;
-		if (sent < 0) {
-			unsigned left = n - at;
-
-			file_complain(log, errno, left < log->batched ? left : log->batched);
-			return;
-		}
-		log->torn = false;
-		for (; at < n && (size_t)sent >= iov[at].iov_len; at++)
-			sent -= (ssize_t)iov[at].iov_len;
-		if (sent > 0) {
-			iov[at].iov_base = (char *)iov[at].iov_base + sent;
-			iov[at].iov_len -= (size_t)sent;
-			log->torn = true;
-		}
+		if (n <= 0)
+			return false;
+		log->torn = rest->p[n - 1] != '\n';
+		rest->p += n;
+		rest->len -= (size_t)n;
 	}
+	return true;
 }
 
+static unsigned count_lines(struct slice s)
+{
+	unsigned lines = 0;
+
+	for (size_t i = 0; i < s.len; i++)
+		lines += s.p[i] == '\n';
+	return lines;
+}
+
+/* A full disk may take half a line: what follows it begins a new one. */
 static void file_flush(struct access_log *log)
 {
-	if (log->batched > 0 && log->fd >= 0)
-		file_write(log);
-	for (unsigned i = 0; i < log->batched; i++)
-		line_unref(log->batch[i]);
-	log->batched = 0;
+	struct slice newline = {"\n", log->torn ? 1 : 0};
+	struct slice lines = {log->batch.p, log->batch.len};
+
+	if (lines.len > 0 && (!file_write(log, &newline) || !file_write(log, &lines)))
+		file_complain(log, errno, count_lines(lines));
+	log->batch.len = 0;
 }
 
-/* --- lines --- */
+/* --- records --- */
 
-static void forget_oldest(struct access_log *log)
+/* Adds its line to `t`, or nothing and returns false: memory is short. */
+static bool render(struct access_log *log, struct text *t, const struct record *r)
 {
-	struct line *l = log->kept[log->first % KEPT_LINES];
+	size_t before = t->len;
 
-	log->kept[log->first++ % KEPT_LINES] = NULL;
-	log->kept_bytes -= l->len;
-	line_unref(l);
-}
-
-/* Takes the reference over. */
-static void keep(struct access_log *log, struct line *l)
-{
-	while (log->next - log->first == KEPT_LINES ||
-	       (log->next > log->first && log->kept_bytes + l->len > KEPT_BYTES))
-		forget_oldest(log);
-	log->kept[log->next++ % KEPT_LINES] = l;
-	log->kept_bytes += l->len;
-}
-
-static struct line *render(struct access_log *log, const struct record *r)
-{
-	struct text *t = &log->scratch;
-	struct line *l;
-
-	t->len = 0;
 	record_json(t, r, log->node);
 	text_add_char(t, '\n');
-	if (text_failed(t)) {
-		text_free(t);
-		return NULL;
-	}
-	l = malloc(sizeof *l + t->len);
-	if (l == NULL)
-		return NULL;
-	l->refs = 1;
-	l->len = t->len;
-	memcpy(l->bytes, t->p, t->len);
-	return l;
+	if (!text_failed(t))
+		return true;
+	t->failed = false; /* what was there before still is */
+	t->len = before;
+	return false;
+}
+
+/* As it was packed, but for the cgroup that it was given since. */
+static void keep(struct access_log *log, const struct record *r, const void *packed, size_t len)
+{
+	bool changed = r->cgroup.len > 0;
+	void *to = history_add(log->kept, changed ? record_size(r) : len);
+
+	if (to != NULL && changed)
+		record_pack(r, to);
+	else if (to != NULL)
+		memcpy(to, packed, len);
 }
 
 static void take_record(struct access_log *log, const void *from, size_t len)
 {
 	struct record r;
-	struct line *l;
 
 	if (!record_unpack(&r, from, len)) {
 		log_errx("access log: a record of %zu bytes is not whole", len);
@@ -333,14 +292,12 @@ static void take_record(struct access_log *log, const void *from, size_t len)
 		return;
 	if (r.cgroup_id != 0) /* here and not in the worker: it takes system calls */
 		r.cgroup = cgroup_path(r.cgroup_id);
-	l = render(log, &r);
-	if (l == NULL) {
-		atomic_fetch_add_explicit(&log->dropped, 1, memory_order_relaxed);
+	keep(log, &r, from, len);
+	if (log->fd < 0)
 		return;
-	}
-	log->batch[log->batched++] = line_ref(l);
-	keep(log, l);
-	if (log->batched == BATCH)
+	if (!render(log, &log->batch, &r))
+		atomic_fetch_add_explicit(&log->dropped, 1, memory_order_relaxed);
+	if (log->batch.len >= BATCH_BYTES)
 		file_flush(log);
 }
 
@@ -383,64 +340,63 @@ void access_log_subscribe(struct access_log *log, int fd, unsigned last, bool fo
 static void subscriber_free(struct subscriber *s)
 {
 	close(s->fd);
-	line_unref(s->part);
+	text_free(&s->line);
 	free(s);
 }
 
 static void subscriber_begin(struct access_log *log, struct subscriber *s)
 {
-	uint64_t kept = log->next - log->first;
+	uint64_t next = history_next(log->kept), kept = next - history_first(log->kept);
 
 	if (log->subscriber_count == SUBSCRIBERS_MAX) {
 		log_warnx("access log: more than %u readers, one is refused", SUBSCRIBERS_MAX);
 		subscriber_free(s);
 		return;
 	}
-	s->at = log->next - (s->end < kept ? s->end : kept);
-	s->end = log->next;
+	s->at = next - (s->end < kept ? s->end : kept);
+	s->end = next;
 	s->next = log->subscribers;
 	log->subscribers = s;
 	log->subscriber_count++;
 }
 
-/* A line that stands for those that left before they could be sent. */
-static struct line *lost_line(uint64_t lost)
+/* A line that stands for the records that left before they could be sent. */
+static bool render_lost(struct subscriber *s)
 {
-	struct text t = {0};
-	struct line *l = NULL;
-
-	text_add(&t, "{\"type\":\"lost\",\"drop_count\":");
-	text_add_number(&t, lost);
-	text_add(&t, "}\n");
-	if (!text_failed(&t))
-		l = malloc(sizeof *l + t.len);
-	if (l != NULL) {
-		l->refs = 1;
-		l->len = t.len;
-		memcpy(l->bytes, t.p, t.len);
+	text_add(&s->line, "{\"type\":\"lost\",\"drop_count\":");
+	text_add_number(&s->line, s->lost);
+	text_add(&s->line, "}\n");
+	if (!text_failed(&s->line)) {
+		s->lost = 0;
+		return true;
 	}
-	text_free(&t);
-	return l;
+	text_free(&s->line);
+	return false;
 }
 
-/* The line to send next, with a reference; NULL when there is none now. */
-static struct line *subscriber_next(struct access_log *log, struct subscriber *s)
+/* Renders the line to send next; false when there is none now. */
+static bool subscriber_next(struct access_log *log, struct subscriber *s)
 {
-	uint64_t end = s->follow ? log->next : s->end;
-	uint64_t first = log->first < end ? log->first : end;
+	uint64_t end = s->follow ? history_next(log->kept) : s->end;
+	uint64_t first = history_first(log->kept);
+	struct record r;
+	const void *p;
+	size_t len;
 
+	first = first < end ? first : end;
 	if (s->at < first) {
 		s->lost += first - s->at;
 		s->at = first;
 	}
-	if (s->lost > 0) {
-		struct line *l = lost_line(s->lost);
-
-		if (l != NULL)
-			s->lost = 0;
-		return l;
-	}
-	return s->at < end ? line_ref(log->kept[s->at++ % KEPT_LINES]) : NULL;
+	if (s->lost > 0)
+		return render_lost(s);
+	if (s->at == end)
+		return false;
+	p = history_get(log->kept, s->at, &len);
+	if (!record_unpack(&r, p, len) || !render(log, &s->line, &r))
+		return false;
+	s->at++;
+	return true;
 }
 
 /* Sends what the socket takes. False when the subscriber has all it asked for, or is gone. */
@@ -449,21 +405,15 @@ static bool subscriber_send(struct access_log *log, struct subscriber *s)
 	ssize_t n;
 
 	for (;;) {
-		if (s->part == NULL) {
-			s->part = subscriber_next(log, s);
-			s->done = 0;
-		}
-		if (s->part == NULL)
+		if (s->line.len == 0 && !subscriber_next(log, s))
 			return s->follow || s->at < s->end;
-		n = send(s->fd, s->part->bytes + s->done, s->part->len - s->done,
+		n = send(s->fd, s->line.p + s->done, s->line.len - s->done,
 			 MSG_NOSIGNAL | MSG_DONTWAIT);
 		if (n < 0)
 			return errno == EAGAIN || errno == EINTR;
 		s->done += (size_t)n;
-		if (s->done == s->part->len) {
-			line_unref(s->part);
-			s->part = NULL;
-		}
+		if (s->done == s->line.len)
+			s->line.len = s->done = 0;
 	}
 }
 
@@ -557,7 +507,7 @@ static void wait_for_work(struct access_log *log, int timeout)
 	for (struct subscriber *s = log->subscribers; s != NULL; s = s->next)
 		fds[n++] = (struct pollfd){
 			.fd = s->fd,
-			.events = (short)(POLLIN | (s->part != NULL ? POLLOUT : 0)),
+			.events = (short)(POLLIN | (s->line.len > 0 ? POLLOUT : 0)),
 		};
 	if (poll(fds, n, timeout) <= 0)
 		return;
@@ -614,7 +564,8 @@ static void log_free(struct access_log *log)
 	if (log->wake >= 0)
 		close(log->wake);
 	pthread_mutex_destroy(&log->lock);
-	text_free(&log->scratch);
+	text_free(&log->batch);
+	history_free(log->kept);
 	free(log->node);
 	free(log);
 }
@@ -636,7 +587,8 @@ int access_log_start(const char *path, const char *node, struct metrics *metrics
 		err = file_error(log->fd);
 	log->torn = file_is_torn(log->fd);
 	log->node = strdup(node);
-	if (err == 0 && log->node == NULL)
+	log->kept = history_new();
+	if (err == 0 && (log->node == NULL || log->kept == NULL))
 		err = -ENOMEM;
 	if (err == 0)
 		err = thread_start(log);
@@ -668,8 +620,6 @@ void access_log_stop(struct access_log *log)
 		ring_free(w->ring);
 		free(w);
 	}
-	while (log->first < log->next)
-		forget_oldest(log);
 	log_free(log);
 }
 

@@ -33,10 +33,10 @@ void access_log_write(struct access_log_writer *w, const struct record *r);
  * no file. Returns 0, or -errno and goes on as before. Any thread. */
 __attribute__((warn_unused_result)) int access_log_reopen(struct access_log *log, const char *path);
 
-/* Sends the last `last` lines (at most 4096 are kept) to `fd`, a non-blocking stream socket
- * that becomes the log's, then, with `follow`, every line as it comes until the peer closes;
- * a subscriber that does not read loses lines, the log never waits for it: in their place it
- * gets {"type":"lost","drop_count":N}. */
+/* Sends the last `last` records, of those that are kept (history.h), to `fd`, a non-blocking
+ * stream socket that becomes the log's, then, with `follow`, every one as it comes until the
+ * peer closes; each is a line. A subscriber that does not read loses lines, the log never waits
+ * for it: in their place it gets {"type":"lost","drop_count":N}. */
 void access_log_subscribe(struct access_log *log, int fd, unsigned last, bool follow);
 
 /* Records that did not reach the file: a ring was full, memory or the disk was. Any thread. */

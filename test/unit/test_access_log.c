@@ -18,7 +18,9 @@
 
 #include <cmocka.h>
 
+#include "failmalloc.h"
 #include "proxy/access_log.h"
+#include "proxy/cgroup.h"
 #include "proxy/metrics.h"
 
 static char folder[] = "/tmp/test_access_log.XXXXXX";
@@ -259,13 +261,31 @@ static void an_idle_log_thread_wakes_up_soon(void **state)
 
 /* --- subscribers --- */
 
+/* Until the file ends with record `n`; allocates nothing. */
+static void wait_for_record(const char *path, uint64_t n)
+{
+	char key[48], tail[2048];
+	int fd = open(path, O_RDONLY);
+
+	assert_true(fd >= 0);
+	snprintf(key, sizeof key, "n1-0-%llu\"", (unsigned long long)n);
+	for (int tries = 0;; tries++) {
+		off_t size = lseek(fd, 0, SEEK_END), most = sizeof tail - 1;
+
+		memset(tail, 0, sizeof tail);
+		assert_true(pread(fd, tail, (size_t)most, size > most ? size - most : 0) >= 0);
+		if (strstr(tail, key) != NULL)
+			break;
+		assert_true(tries < 2000);
+		sleep_ms(5);
+	}
+	close(fd);
+}
+
 static struct access_log *log_with(uint64_t lines, struct access_log_writer **w)
 {
 	const char *path = in_folder("subscribed");
 	struct access_log *log;
-	struct stat st;
-	char key[32], *all;
-	bool there = false;
 
 	unlink(path);
 	assert_int_equal(access_log_start(path, "n1", NULL, &log), 0);
@@ -275,14 +295,7 @@ static struct access_log *log_with(uint64_t lines, struct access_log_writer **w)
 		if (n % 500 == 0)
 			sleep_ms(20); /* the ring holds about a thousand */
 	}
-	snprintf(key, sizeof key, "n1-0-%llu\"", (unsigned long long)lines);
-	while (!there) {
-		sleep_ms(5);
-		assert_int_equal(stat(path, &st), 0);
-		all = contents(path);
-		there = strstr(all, key) != NULL;
-		free(all);
-	}
+	wait_for_record(path, lines);
 	assert_int_equal(access_log_dropped(log), 0);
 	return log;
 }
@@ -334,6 +347,111 @@ static void a_subscriber_gets_the_last_lines_and_the_end(void **state)
 	assert_true(end);
 	close(fd);
 	close(none);
+	access_log_stop(log);
+}
+
+/* As a workload's: gone before anybody asks. */
+static void records_are_kept_where_there_is_no_file(void **state)
+{
+	struct access_log *log;
+	struct access_log_writer *w;
+	struct record r = numbered(8);
+	char path[] = "/gone", *all;
+	bool end;
+	int fd;
+
+	(void)state;
+	assert_int_equal(access_log_start(NULL, "n1", NULL, &log), 0);
+	w = access_log_writer(log);
+	write_number(w, 7);
+	r.path = (struct slice){path, strlen(path)};
+	access_log_write(w, &r);
+	memset(path, '!', sizeof path);
+	write_number(w, 9);
+	fd = subscribe(log, 3, true);
+	free(read_lines(fd, 3, &end)); /* all three have come */
+	close(fd);
+	fd = subscribe(log, 2, true);
+	all = read_lines(fd, 2, &end);
+	assert_int_equal(occurrences(all, "\n"), 2);
+	assert_null(strstr(all, "n1-0-7\""));
+	assert_non_null(strstr(all, "\"path\":\"/gone\",\"conn_id\":\"n1-0-8\""));
+	free(all);
+	write_number(w, 10);
+	all = read_lines(fd, 1, &end);
+	assert_non_null(strstr(all, "n1-0-10\""));
+	free(all);
+	close(fd);
+	access_log_stop(log);
+}
+
+/* In place of cgroup.c: a cgroup that is gone once it was asked for. */
+struct slice cgroup_path(uint64_t id)
+{
+	static bool asked;
+	struct slice path = {"/kubepods/web", asked || id != 77 ? 0 : strlen("/kubepods/web")};
+
+	asked = true;
+	return path;
+}
+
+static void a_cgroup_is_asked_for_once_and_kept(void **state)
+{
+	const char *path = in_folder("cgroup");
+	static const char key[] = "\"cgroup\":\"/kubepods/web\"";
+	struct access_log *log;
+	struct access_log_writer *w;
+	struct record r = numbered(1);
+	bool end;
+	char *all;
+	int fd;
+
+	(void)state;
+	assert_int_equal(access_log_start(path, "n1", NULL, &log), 0);
+	w = access_log_writer(log);
+	r.cgroup_id = 77;
+	access_log_write(w, &r);
+	fd = subscribe(log, 1, true);
+	all = read_lines(fd, 1, &end);
+	assert_int_equal(occurrences(all, key), 1);
+	free(all);
+	close(fd);
+	access_log_stop(log);
+	all = contents(path);
+	assert_int_equal(occurrences(all, key), 1);
+	free(all);
+}
+
+/* A line takes memory, so none was rendered. */
+static void what_nobody_reads_is_not_rendered(void **state)
+{
+	struct access_log *log;
+	struct access_log_writer *w;
+
+	(void)state;
+	assert_int_equal(access_log_start(NULL, "n1", NULL, &log), 0);
+	w = access_log_writer(log);
+	failmalloc_at(0);
+	for (uint64_t n = 1; n <= 500; n++)
+		write_number(w, n);
+	access_log_stop(log); /* with all of them taken */
+	assert_int_equal(failmalloc_count(), 0);
+}
+
+static void a_record_allocates_nothing_once_the_log_is_warm(void **state)
+{
+	struct access_log_writer *w;
+	struct access_log *log = log_with(1, &w);
+	unsigned rounds = 0;
+
+	(void)state;
+	do { /* what holds a batch grows a few times, until the longest was there */
+		failmalloc_at(0);
+		for (uint64_t n = 1; n <= 500; n++)
+			write_number(w, 1000 * rounds + n);
+		wait_for_record(in_folder("subscribed"), 1000 * rounds + 500);
+	} while (failmalloc_count() > 0 && ++rounds < 20);
+	assert_int_equal(failmalloc_count(), 0);
 	access_log_stop(log);
 }
 
@@ -488,6 +606,10 @@ int main(void)
 		cmocka_unit_test(a_moved_file_is_made_anew),
 		cmocka_unit_test(an_idle_log_thread_wakes_up_soon),
 		cmocka_unit_test(a_subscriber_gets_the_last_lines_and_the_end),
+		cmocka_unit_test(records_are_kept_where_there_is_no_file),
+		cmocka_unit_test(a_cgroup_is_asked_for_once_and_kept),
+		cmocka_unit_test(what_nobody_reads_is_not_rendered),
+		cmocka_unit_test(a_record_allocates_nothing_once_the_log_is_warm),
 		cmocka_unit_test(at_most_4096_lines_are_kept),
 		cmocka_unit_test(a_follower_reads_along),
 		cmocka_unit_test(a_slow_follower_loses_lines_and_is_told),
