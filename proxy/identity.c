@@ -13,11 +13,7 @@
 
 struct card {
 	atomic_uint refs;
-	uint64_t serial;
-	const char *workload; /* all four point behind the struct */
-	const char *namespace;
-	const char *spiffe_id;
-	const char *app;
+	struct card_names names; /* the four point behind the struct */
 };
 
 static const char *label_value(const struct fleet_workload *w, const char *key)
@@ -28,32 +24,31 @@ static const char *label_value(const struct fleet_workload *w, const char *key)
 	return "";
 }
 
-static const char *copy_behind(char **at, const char *s)
+static struct slice copy_behind(char **at, const char *s)
 {
 	char *start = *at;
 
-	*at = stpcpy(start, s) + 1;
-	return start;
+	*at = stpcpy(start, s);
+	return (struct slice){start, (size_t)(*at - start)};
 }
-
-static _Atomic uint64_t serials;
 
 struct card *card_new(const struct fleet_workload *w)
 {
+	static _Atomic uint64_t serials;
 	const char *app = label_value(w, "app");
 	struct card *c = calloc(1, sizeof *c + strlen(w->name) + strlen(w->namespace) +
-					   strlen(w->spiffe_id) + strlen(app) + 4);
+					   strlen(w->spiffe_id) + strlen(app) + 1);
 	char *at;
 
 	if (c == NULL)
 		return NULL;
 	at = (char *)(c + 1);
 	atomic_init(&c->refs, 1);
-	c->serial = atomic_fetch_add_explicit(&serials, 1, memory_order_relaxed) + 1;
-	c->workload = copy_behind(&at, w->name);
-	c->namespace = copy_behind(&at, w->namespace);
-	c->spiffe_id = copy_behind(&at, w->spiffe_id);
-	c->app = copy_behind(&at, app);
+	c->names.serial = 1 + atomic_fetch_add_explicit(&serials, 1, memory_order_relaxed);
+	c->names.workload = copy_behind(&at, w->name);
+	c->names.namespace = copy_behind(&at, w->namespace);
+	c->names.identity = copy_behind(&at, w->spiffe_id);
+	c->names.app = copy_behind(&at, app);
 	return c;
 }
 
@@ -70,29 +65,11 @@ void card_unref(struct card *c)
 		free(c);
 }
 
-uint64_t card_serial(const struct card *c)
+const struct card_names *card_names(const struct card *c)
 {
-	return c ? c->serial : 0;
-}
+	static const struct card_names none;
 
-const char *card_workload(const struct card *c)
-{
-	return c ? c->workload : "";
-}
-
-const char *card_namespace(const struct card *c)
-{
-	return c ? c->namespace : "";
-}
-
-const char *card_spiffe_id(const struct card *c)
-{
-	return c ? c->spiffe_id : "";
-}
-
-const char *card_app(const struct card *c)
-{
-	return c ? c->app : "";
+	return c != NULL ? &c->names : &none;
 }
 
 struct row {

@@ -8,6 +8,7 @@
 #define SHUNT_IDENTITY_H
 
 #include "config/snapshot.h"
+#include "proxy/codec/message.h"
 
 /* What a record says of a workload. Counted, so that a connection can keep it longer than
  * any snapshot lives. */
@@ -15,11 +16,14 @@ struct card;
 struct card *card_new(const struct fleet_workload *w); /* NULL: no memory */
 struct card *card_ref(struct card *c); /* NULL is allowed, here and below */
 void card_unref(struct card *c);
-uint64_t card_serial(const struct card *c); /* no other card ever has it; of NULL: 0 */
-const char *card_workload(const struct card *c);
-const char *card_namespace(const struct card *c);
-const char *card_spiffe_id(const struct card *c);
-const char *card_app(const struct card *c); /* label `app`, or "" */
+struct card_names {
+	uint64_t serial; /* no other card ever has it */
+	struct slice workload;
+	struct slice namespace;
+	struct slice identity; /* SPIFFE id */
+	struct slice app; /* label `app`, may be empty */
+};
+const struct card_names *card_names(const struct card *c); /* of NULL: all empty, serial 0 */
 
 #define DIRECTORY_NOT_LOCAL UINT32_MAX
 

@@ -26,13 +26,15 @@ static uint64_t wall_now(void)
 
 static struct record_end end_of(const struct endpoint *addr, const struct card *card)
 {
+	const struct card_names *names = card_names(card);
+
 	return (struct record_end){
 		.addr = *addr,
-		.card = card_serial(card),
-		.workload = slice_of(card_workload(card)),
-		.namespace = slice_of(card_namespace(card)),
-		.identity = slice_of(card_spiffe_id(card)),
-		.app = slice_of(card_app(card)),
+		.workload = names->workload,
+		.namespace = names->namespace,
+		.identity = names->identity,
+		.app = names->app,
+		.card = names->serial,
 	};
 }
 

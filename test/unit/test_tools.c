@@ -160,22 +160,23 @@ static void the_directory_answers_by_address_and_by_index(void **state)
 	assert_int_equal(directory_add(d, &at.ip, IDENTITY_HOST, DIRECTORY_NOT_LOCAL, NULL), 0);
 	e = directory_find(d, &at.ip);
 	assert_int_equal(e.identity, 256); /* the first one stays */
-	assert_string_equal(card_workload(e.card), "api-1");
-	assert_string_equal(card_app(e.card), "api");
+	assert_true(slice_is(card_names(e.card)->workload, "api-1"));
+	assert_true(slice_is(card_names(e.card)->app, "api"));
 	assert_int_equal(directory_find(d, &host.ip).identity, IDENTITY_HOST);
 	assert_int_equal(directory_find(d, &unknown.ip).identity, IDENTITY_WORLD);
 	assert_int_equal(directory_local(d, 3).identity, 256);
 	assert_int_equal(directory_local(d, 2).identity, IDENTITY_WORLD);
 	assert_int_equal(directory_local(d, 99).identity, IDENTITY_WORLD);
-	assert_string_equal(card_workload(NULL), "");
-	assert_int_equal(card_serial(NULL), 0);
-	assert_true(card_serial(card) > 0 && card_serial(again) > card_serial(card));
+	assert_true(slice_is(card_names(NULL)->workload, ""));
+	assert_int_equal(card_names(NULL)->serial, 0);
+	assert_true(card_names(card)->serial > 0);
+	assert_true(card_names(again)->serial > card_names(card)->serial);
 	card_unref(again);
 	card_ref(card);
 	card_unref(card);
 	directory_unref(directory_ref(d));
 	directory_unref(d);
-	assert_string_equal(card_namespace(card), "shop"); /* ours is still good */
+	assert_true(slice_is(card_names(card)->namespace, "shop")); /* ours is still good */
 	card_unref(card);
 }
 
