@@ -59,11 +59,10 @@ static struct exchange *conn_exchange(struct conn *c)
 /* The bytes that this connection keeps are counted at the end of every turn. */
 static void conn_count_buffered(struct conn *c, size_t now)
 {
-	struct usage *used = &c->worker->node->used[c->seat->enrolled->index];
-
 	if (now == c->buffered)
 		return;
-	atomic_fetch_add_explicit(&used->buffered, now - c->buffered, memory_order_relaxed);
+	atomic_fetch_add_explicit(&seat_usage(c->seat)->buffered, now - c->buffered,
+				  memory_order_relaxed);
 	c->buffered = now;
 }
 
@@ -136,8 +135,7 @@ static void head_done(struct conn *c)
 	if (list_empty(&c->head_link))
 		return;
 	list_remove(&c->head_link);
-	atomic_fetch_sub_explicit(&c->worker->node->used[c->seat->enrolled->index].heads, 1,
-				  memory_order_relaxed);
+	atomic_fetch_sub_explicit(&seat_usage(c->seat)->heads, 1, memory_order_relaxed);
 }
 
 /* Last step, run when no event of this round can name the conn any more. */
@@ -297,8 +295,8 @@ static void head_expired(struct deadline *d)
  * never among them. Those of other workers count, but each worker ends its own. */
 static void head_begun(struct conn *c)
 {
-	struct usage *used = &c->worker->node->used[c->seat->enrolled->index];
-	unsigned before = atomic_fetch_add_explicit(&used->heads, 1, memory_order_relaxed);
+	unsigned before =
+		atomic_fetch_add_explicit(&seat_usage(c->seat)->heads, 1, memory_order_relaxed);
 	struct conn *first;
 
 	list_append(&c->seat->heads, &c->head_link);
@@ -342,13 +340,14 @@ static void body_looked_at(struct deadline *d)
 	waited = c->watch.ns[CLOCK_OF_BODY] - c->body_waited;
 	bytes = x->request_body_bytes - c->body_bytes;
 	due = waited / 1000000 * c->worker->view->options.body_rate / 1000;
-	if (waited < enough) {
-		deadline_set(&c->worker->body_limit, &c->body_limit, body_looked_at);
-	} else if (bytes >= due) {
-		body_watch(c);
-	} else {
+	if (waited >= enough && bytes < due) {
 		conn_expire(c, REASON_BODY_TOO_SLOW);
+		return;
 	}
+	if (waited < enough)
+		deadline_set(&c->worker->body_limit, &c->body_limit, body_looked_at);
+	else
+		body_watch(c);
 	conn_settle(c);
 }
 

@@ -19,8 +19,8 @@
  * below the second. What a codec makes of the bytes it was fed may be more. */
 #define BACKLOG_HIGH (64 * 1024)
 #define BACKLOG_LOW (16 * 1024)
-#define READ_WHEN_FULL                                                                             \
-	(4 * 1024) /* for whom nothing waits, while its workload's buffers are full */
+/* While a workload's buffers are full, a leg for which nothing waits is read so much at once. */
+#define READ_WHEN_FULL (4 * 1024)
 
 enum conn_state {
 	CONN_NEW,

@@ -234,6 +234,10 @@ static void exchange_forward(struct exchange *x, const struct codec_event *ev)
 	struct message trailers;
 
 	if (ev->type == CODEC_EV_TRAILERS) {
+		/* They may say again what a rule has taken out of the head (RFC 9110 6.5.1: some
+		 * servers merge them into it). */
+		if (x->decision.edited)
+			return;
 		forwarding_trailers(&trailers, ev->head, &x->conn->worker->view->options);
 		out.head = &trailers;
 	}
@@ -245,10 +249,6 @@ static void exchange_forward(struct exchange *x, const struct codec_event *ev)
 		if (x->opaque && x->conn->shut_by == REASON_NONE)
 			x->conn->shut_by = REASON_CLOSED_BY_SOURCE;
 	}
-	/* Trailers may say again what a rule has taken out of the head (RFC 9110 6.5.1: some
-	 * servers merge them into it). */
-	if (ev->type == CODEC_EV_TRAILERS && x->decision.edited)
-		return;
 	if (upstream_send(x->upstream, &out) < 0)
 		exchange_end(x, REASON_INTERNAL);
 	if (waited != x->expects || ev->type == CODEC_EV_END)

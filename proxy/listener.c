@@ -176,8 +176,8 @@ int seat_open(struct worker *w, const struct enrolled *e)
 	seat->enrolled = e;
 	share_init(&seat->share);
 	list_init(&seat->conns);
-	list_init(&seat->orphans);
 	list_init(&seat->heads);
+	list_init(&seat->orphans);
 	w->seats[e->index] = seat;
 	for (int kind = 0; kind < LISTENER_KINDS && err == 0; kind++) {
 		seat->listeners[kind].kind = (enum listener_kind)kind;

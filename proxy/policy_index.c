@@ -237,18 +237,13 @@ static uint64_t hash_more(uint64_t h, const char *p, size_t n)
 	return h;
 }
 
-static unsigned char lower(char c)
-{
-	return (unsigned char)(c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c);
-}
-
 /* Of the name alone: what every header of that name has in common. */
 static uint64_t hash_name(const char *p, size_t n)
 {
 	uint64_t h = UINT64_C(0xcbf29ce484222325);
 
 	for (size_t i = 0; i < n; i++)
-		h = (h ^ lower(p[i])) * UINT64_C(0x100000001b3);
+		h = (h ^ ascii_lower(p[i])) * UINT64_C(0x100000001b3);
 	return h ^ h >> 32;
 }
 
@@ -303,16 +298,6 @@ bool header_id_make(struct policy *p, struct http_match *m)
 	return m->header_id != 0 && header_id(p, hash_name(best->name, strlen(best->name))) != 0;
 }
 
-static bool same_name(struct slice a, struct slice b)
-{
-	if (a.len != b.len)
-		return false;
-	for (size_t i = 0; i < a.len; i++)
-		if (lower(a.p[i]) != lower(b.p[i]))
-			return false;
-	return true;
-}
-
 /* Of the fields from `first` on that have its name, joined by commas as header_matches() does. */
 static uint64_t hash_joined(const struct message *head, size_t first, uint64_t name)
 {
@@ -322,7 +307,7 @@ static uint64_t hash_joined(const struct message *head, size_t first, uint64_t n
 	for (size_t i = first + 1; i < head->field_count; i++) {
 		const struct field g = message_nth(head, i);
 
-		if (same_name(f.name, g.name))
+		if (slice_same_nocase(f.name, g.name))
 			h = hash_more(hash_more(h, ",", 1), g.value.p, g.value.len);
 	}
 	return hash_end(h);
@@ -331,7 +316,7 @@ static uint64_t hash_joined(const struct message *head, size_t first, uint64_t n
 static bool seen(const struct message *head, size_t i)
 {
 	for (size_t j = 0; j < i; j++)
-		if (same_name(message_nth(head, j).name, message_nth(head, i).name))
+		if (slice_same_nocase(message_nth(head, j).name, message_nth(head, i).name))
 			return true;
 	return false;
 }

@@ -312,13 +312,15 @@ uint64_t node_held_back(const struct node *node)
 	return n;
 }
 
+struct usage *seat_usage(const struct seat *seat)
+{
+	return &seat->worker->node->used[seat->enrolled->index];
+}
+
 bool seat_is_full(const struct seat *seat)
 {
-	const struct worker *w = seat->worker;
-	const struct usage *u = &w->node->used[seat->enrolled->index];
-
-	return atomic_load_explicit(&u->buffered, memory_order_relaxed) >=
-	       w->view->options.buffer_per_workload;
+	return atomic_load_explicit(&seat_usage(seat)->buffered, memory_order_relaxed) >=
+	       seat->worker->view->options.buffer_per_workload;
 }
 
 enum reason node_refuses(const struct node *node, uint32_t workload)

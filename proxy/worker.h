@@ -44,8 +44,8 @@ struct seat {
 	struct share share;
 	struct listener listeners[LISTENER_KINDS];
 	struct list conns;
+	struct list heads; /* of conns, those inside a head; the one that began first is first */
 	struct list orphans; /* sockets of connections that are over: orphan.h */
-	struct list heads; /* of them, those inside a head; the one that began first is first */
 	struct later later;
 };
 
@@ -135,6 +135,8 @@ uint64_t node_held_back(const struct node *node); /* of struct worker */
  * may go beyond, each by one. Any thread. */
 enum reason node_refuses(const struct node *node, uint32_t workload);
 
+/* What its workload has, of all workers. */
+struct usage *seat_usage(const struct seat *seat);
 /* Its buffers are full, by bufferPerWorkload. Worker's thread. */
 bool seat_is_full(const struct seat *seat);
 

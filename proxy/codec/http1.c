@@ -21,16 +21,21 @@ static struct codec *http1_open(enum codec_role role, const struct codec_limits 
 	return k;
 }
 
-static void http1_close(struct codec *k)
+static void memory_free(struct codec *k)
 {
-	if (k == NULL)
-		return;
 	queue_free(&k->queue);
 	store_free(&k->arena);
 	buffer_free(&k->held);
 	buffer_free(&k->asked);
 	buffer_free(&k->offered);
 	buffer_free(&k->out);
+}
+
+static void http1_close(struct codec *k)
+{
+	if (k == NULL)
+		return;
+	memory_free(k);
 	free(k);
 }
 
@@ -47,15 +52,9 @@ static void recycle(struct codec *k)
 /* Between two messages, with nothing in either direction, a codec keeps no memory. */
 static void give_back(struct codec *k)
 {
-	if (k->phase != HTTP1_IDLE || k->owed || buffer_live(&k->asked).len != 0 ||
-	    buffer_live(&k->out).len != 0)
-		return;
-	queue_free(&k->queue);
-	store_free(&k->arena);
-	buffer_free(&k->held);
-	buffer_free(&k->asked);
-	buffer_free(&k->offered);
-	buffer_free(&k->out);
+	if (k->phase == HTTP1_IDLE && !k->owed && buffer_live(&k->asked).len == 0 &&
+	    buffer_live(&k->out).len == 0)
+		memory_free(k);
 }
 
 static bool http1_full(const struct codec *k)

@@ -102,17 +102,12 @@ static bool element(struct slice *list, struct slice *el)
 	return true;
 }
 
-static bool same_name(struct slice a, struct slice b)
-{
-	return a.len == b.len && bytes_are_nocase(a.p, b.p, a.len);
-}
-
 bool http1_is_listed(struct slice list, struct slice name)
 {
 	struct slice el;
 
 	while (element(&list, &el))
-		if (same_name(el, name))
+		if (slice_same_nocase(el, name))
 			return true;
 	return false;
 }
@@ -455,7 +450,7 @@ static int read_fields(struct codec *k, const struct message *m, struct facts *f
 static bool is_nominated(const struct facts *f, struct slice name)
 {
 	for (size_t i = 0; i < f->nominated_count; i++)
-		if (same_name(f->nominated[i], name))
+		if (slice_same_nocase(f->nominated[i], name))
 			return true;
 	return false;
 }

@@ -101,8 +101,18 @@ static inline struct field message_nth(const struct message *m, size_t i)
 /* The value of the first field of that name (case ignored), or a slice with p == NULL. */
 struct slice message_field(const struct message *m, const char *name);
 
+static inline unsigned char ascii_lower(char c)
+{
+	return (unsigned char)(c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c);
+}
+
 /* The same `n` bytes, but for the case of ASCII letters? */
 bool bytes_are_nocase(const char *a, const char *b, size_t n);
+
+static inline bool slice_same_nocase(struct slice a, struct slice b)
+{
+	return a.len == b.len && bytes_are_nocase(a.p, b.p, a.len);
+}
 
 /* Inline, so that the length of a literal is a constant. */
 static inline bool slice_is(struct slice s, const char *text) /* same bytes */

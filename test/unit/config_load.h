@@ -73,6 +73,17 @@ static inline void print_findings(const struct findings *f)
 			      f->items[i].text);
 }
 
+/* Documents in which nothing is wrong. */
+static inline struct loaded good(const char *text)
+{
+	struct loaded l = load(text);
+
+	if (l.err != 0)
+		print_findings(&l.f);
+	assert_int_equal(l.err, 0);
+	return l;
+}
+
 /* Some finding of that level is on that line and has that text in it. */
 static inline bool found(const struct findings *f, enum finding_level level, unsigned line,
 			 const char *text)
@@ -166,5 +177,13 @@ static inline struct decision request(const struct loaded *l, const char *from, 
 	", namespace: shop}\nspec:\n" spec
 
 #define API "  endpointSelector: {matchLabels: {app: api}}\n"
+
+/* Its frontend may send requests that one of the rules, a list, matches. */
+#define HTTP_RULES(rules)                                                                          \
+	API "  ingress:\n"                                                                         \
+	    "  - fromEndpoints: [{matchLabels: {app: frontend}}]\n"                                \
+	    "    toPorts:\n"                                                                       \
+	    "    - ports: [{port: '80', protocol: TCP}]\n"                                         \
+	    "      rules: {http: " rules "}\n"
 
 #endif

@@ -12,24 +12,9 @@
 #define SECRET(name, content)                                                                      \
 	"apiVersion: v1\nkind: Secret\nmetadata: {name: " name ", namespace: shop}\n" content      \
 	"\n---\n"
-#define HTTP(rules)                                                                                \
-	API "  ingress:\n"                                                                         \
-	    "  - fromEndpoints: [{matchLabels: {app: frontend}}]\n"                                \
-	    "    toPorts:\n"                                                                       \
-	    "    - ports: [{port: '80', protocol: TCP}]\n"                                         \
-	    "      rules: {http: [" rules "]}\n---\n"
-#define MATCH(m) CNP("p", HTTP("{headerMatches: [" m "]}"))
+#define RULES(rules) HTTP_RULES("[" rules "]") "---\n"
+#define MATCH(m) CNP("p", RULES("{headerMatches: [" m "]}"))
 #define TOKEN SECRET("token", "stringData: {t: hunter2}")
-
-static struct loaded good(const char *text)
-{
-	struct loaded l = load(text);
-
-	if (l.err != 0)
-		print_findings(&l.f);
-	assert_int_equal(l.err, 0);
-	return l;
-}
 
 static char result[512];
 
@@ -276,12 +261,13 @@ static void every_rule_that_matches_edits_and_no_other(void **state)
 {
 	struct loaded l = good(WORKLOADS CNP(
 		"p",
-		HTTP("{path: /}, {method: GET, headerMatches: [{name: X-A, value: a, mismatch: "
-		     "ADD}]}, {method: PUT, headerMatches: [{name: X-P, value: p, mismatch: ADD}]},"
-		     "{path: /, headerMatches: [{name: X-B, value: b, mismatch: ADD},"
-		     "{name: X-A, value: a, mismatch: ADD}, {name: X-C, value: c}]},"
-		     "{headers: ['X-C: c'], headerMatches: [{name: X-A, value: r, mismatch: "
-		     "REPLACE}]}")));
+		RULES("{path: /}, {method: GET, headerMatches: [{name: X-A, value: a, mismatch: "
+		      "ADD}]}, {method: PUT, headerMatches: [{name: X-P, value: p, mismatch: "
+		      "ADD}]},"
+		      "{path: /, headerMatches: [{name: X-B, value: b, mismatch: ADD},"
+		      "{name: X-A, value: a, mismatch: ADD}, {name: X-C, value: c}]},"
+		      "{headers: ['X-C: c'], headerMatches: [{name: X-A, value: r, mismatch: "
+		      "REPLACE}]}")));
 
 	(void)state;
 	ASKED(&l, "q=r;", "q=r;X-A=a;"); /* though the first rule allows already */
@@ -292,17 +278,17 @@ static void every_rule_that_matches_edits_and_no_other(void **state)
 static void what_was_added_is_known_though_fields_before_it_are_gone(void **state)
 {
 	struct loaded l = good(WORKLOADS CNP(
-		"p", HTTP("{headerMatches: [{name: X-A, value: a, mismatch: ADD}]},"
-			  "{headerMatches: [{name: X-D, value: d, mismatch: DELETE}]},"
-			  "{headerMatches: [{name: X-A, value: a, mismatch: ADD}]}")));
+		"p", RULES("{headerMatches: [{name: X-A, value: a, mismatch: ADD}]},"
+			   "{headerMatches: [{name: X-D, value: d, mismatch: DELETE}]},"
+			   "{headerMatches: [{name: X-A, value: a, mismatch: ADD}]}")));
 
 	(void)state;
 	ASKED(&l, "x-d=1;x-a=o;x-d=2;", "x-a=o;X-A=a;");
 	unload(&l);
 	l = good(WORKLOADS CNP("p",
-			       HTTP("{headerMatches: [{name: X-A, value: a, mismatch: ADD}]},"
-				    "{headerMatches: [{name: X-R, value: r, mismatch: REPLACE}]},"
-				    "{headerMatches: [{name: X-A, value: a, mismatch: ADD}]}")));
+			       RULES("{headerMatches: [{name: X-A, value: a, mismatch: ADD}]},"
+				     "{headerMatches: [{name: X-R, value: r, mismatch: REPLACE}]},"
+				     "{headerMatches: [{name: X-A, value: a, mismatch: ADD}]}")));
 	ASKED(&l, "x-r=1;x-a=o;x-r=2;", "X-R=r;x-a=o;X-A=a;");
 	unload(&l);
 	l = good(WORKLOADS MATCH("{name: X-R, value: r, mismatch: REPLACE},"
@@ -314,10 +300,10 @@ static void what_was_added_is_known_though_fields_before_it_are_gone(void **stat
 static void what_one_rule_adds_another_does_not_see_but_does_not_add_again(void **state)
 {
 	struct loaded l = good(WORKLOADS CNP(
-		"p", HTTP("{headerMatches: [{name: X-A, value: a, mismatch: ADD}]},"
-			  "{headerMatches: [{name: x-a, value: a, mismatch: ADD}]},"
-			  "{headerMatches: [{name: X-A, value: a}, {name: X-B, value: b, "
-			  "mismatch: ADD}]}")));
+		"p", RULES("{headerMatches: [{name: X-A, value: a, mismatch: ADD}]},"
+			   "{headerMatches: [{name: x-a, value: a, mismatch: ADD}]},"
+			   "{headerMatches: [{name: X-A, value: a}, {name: X-B, value: b, "
+			   "mismatch: ADD}]}")));
 
 	(void)state;
 	ASKED(&l, "q=r;", "q=r;X-A=a;");
@@ -329,8 +315,8 @@ static void what_one_rule_adds_another_does_not_see_but_does_not_add_again(void 
 static void a_rule_is_told_once_though_its_expression_stands_in_several_policies(void **state)
 {
 #define LOGGED "{path: '/(a|b)?.?', headerMatches: [{name: X-A, mismatch: LOG}]}"
-	struct loaded l = good(WORKLOADS CNP("p", HTTP(LOGGED))
-				       CNP("q", HTTP(LOGGED ", {path: '/[x]?', method: 'G.T'}")));
+	struct loaded l = good(WORKLOADS CNP("p", RULES(LOGGED))
+				       CNP("q", RULES(LOGGED ", {path: '/[x]?', method: 'G.T'}")));
 
 	(void)state;
 	mismatches_are(&l, "q", "r", "conf.d/a.yaml:35 X-A LOG, conf.d/a.yaml:46 X-A LOG");
@@ -361,8 +347,8 @@ static void edits_are_made_once_by_the_raw_reading(void **state)
 {
 	struct loaded l = good(WORKLOADS CNP(
 		"p",
-		HTTP("{path: /public/.*, headerMatches: [{name: X-A, value: a, mismatch: ADD}]},"
-		     "{path: /admin, headerMatches: [{name: X-B, value: b, mismatch: ADD}]}")));
+		RULES("{path: /public/.*, headerMatches: [{name: X-A, value: a, mismatch: ADD}]},"
+		      "{path: /admin, headerMatches: [{name: X-B, value: b, mismatch: ADD}]}")));
 	struct flow flow = flow_of(&l, "shop/frontend", "shop/api", 80);
 	struct message head = {.method = text_slice("GET"),
 			       .path = text_slice("/public/..%2fadmin")};

@@ -279,22 +279,7 @@ static void the_rule_that_is_found_is_the_first_that_allows(void **state)
 
 /* ---- single things ---- */
 
-#define HTTP(rules)                                                                                \
-	API "  ingress:\n"                                                                         \
-	    "  - fromEndpoints: [{matchLabels: {app: frontend}}]\n"                                \
-	    "    toPorts:\n"                                                                       \
-	    "    - ports: [{port: '80', protocol: TCP}]\n"                                         \
-	    "      rules: {http: [" rules "]}\n---\n"
-
-static struct loaded good(const char *text)
-{
-	struct loaded l = load(text);
-
-	if (l.err != 0)
-		print_findings(&l.f);
-	assert_int_equal(l.err, 0);
-	return l;
-}
+#define RULES(rules) HTTP_RULES("[" rules "]") "---\n"
 
 static struct decision ask(const struct loaded *l, const char *path)
 {
@@ -307,9 +292,9 @@ static void texts_are_found_without_the_engine(void **state)
 {
 	static const char *const texts[] = {"/a.b", "/a-b", "/public/x"};
 	struct loaded l = good(WORKLOADS CNP(
-		"p", HTTP("{path: '/a\\.b', method: 'GET|HEAD'}, {path: '^/a[.]c$'},"
-			  "{path: '/a-b', method: '(GET|PUT)'}, {path: '^/public/.*$'},"
-			  "{host: 'api\\.shop'}")));
+		"p", RULES("{path: '/a\\.b', method: 'GET|HEAD'}, {path: '^/a[.]c$'},"
+			   "{path: '/a-b', method: '(GET|PUT)'}, {path: '^/public/.*$'},"
+			   "{host: 'api\\.shop'}")));
 
 	(void)state;
 	for (size_t i = 0; i < COUNT(texts); i++) {
@@ -324,8 +309,8 @@ static void texts_are_found_without_the_engine(void **state)
 static void a_set_is_asked_once_and_only_of_what_begins_like_it(void **state)
 {
 	struct loaded l = good(WORKLOADS CNP(
-		"p", HTTP("{path: '/a/[0-9]+'}, {path: '/a/[0-9]+x'}, {path: '/a/b/[0-9]+'},"
-			  "{path: '/b/[0-9]+'}")));
+		"p", RULES("{path: '/a/[0-9]+'}, {path: '/a/[0-9]+x'}, {path: '/a/b/[0-9]+'},"
+			   "{path: '/b/[0-9]+'}")));
 
 	(void)state;
 	assert_int_equal(ask(&l, "/a/1").verdict, VERDICT_DIRECT);
@@ -342,7 +327,7 @@ static void a_set_is_asked_once_and_only_of_what_begins_like_it(void **state)
 static void what_a_set_has_no_memory_to_tell_is_denied_with_a_reason_of_its_own(void **state)
 {
 	struct loaded l = good(
-		WORKLOADS CNP("p", HTTP("{path: '/a/[0-9]+'}, {path: '/a/1', method: 'GET'}")));
+		WORKLOADS CNP("p", RULES("{path: '/a/[0-9]+'}, {path: '/a/1', method: 'GET'}")));
 	struct decision d;
 
 	(void)state;
@@ -383,9 +368,9 @@ static void expressions_that_need_too_much_together_are_an_error_of_the_load(voi
 
 static void a_side_may_have_the_rules_of_several_policies(void **state)
 {
-	struct loaded l = good(WORKLOADS CNP("p", HTTP("{path: '/a/[0-9]+'}, {path: /x}")) CNP(
-		"q", HTTP("{path: '/a/[0-9]+'},"
-			  "{path: '/q/[0-9]+'}")) CNP("r", HTTP("{path: /x}, {path: /y}")));
+	struct loaded l = good(WORKLOADS CNP("p", RULES("{path: '/a/[0-9]+'}, {path: /x}")) CNP(
+		"q", RULES("{path: '/a/[0-9]+'},"
+			   "{path: '/q/[0-9]+'}")) CNP("r", RULES("{path: /x}, {path: /y}")));
 
 	(void)state;
 	assert_string_equal(ask(&l, "/a/1").rule->policy, "shop/p");

@@ -7,27 +7,10 @@
 #define DIRECT(d) assert_int_equal((d).verdict, VERDICT_DIRECT)
 #define PROXIED(d) assert_int_equal((d).verdict, VERDICT_PROXY)
 
-static struct loaded good(const char *text)
-{
-	struct loaded l = load(text);
-
-	if (l.err != 0)
-		print_findings(&l.f);
-	assert_int_equal(l.err, 0);
-	return l;
-}
-
 static struct decision ask(const struct loaded *l, const char *path)
 {
 	return request(l, "shop/frontend", "shop/api", 80, "GET", path);
 }
-
-#define HTTP(rules)                                                                                \
-	API "  ingress:\n"                                                                         \
-	    "  - fromEndpoints: [{matchLabels: {app: frontend}}]\n"                                \
-	    "    toPorts:\n"                                                                       \
-	    "    - ports: [{port: '80', protocol: TCP}]\n"                                         \
-	    "      rules: {http: " rules "}\n"
 
 /* ---- who and where ---- */
 
@@ -283,7 +266,7 @@ static void reserved_labels_select_host_and_world(void **state)
 
 static void the_nodes_own_host_passes_l4_and_l7(void **state)
 {
-	struct loaded l = good(WORKLOADS CNP("p", HTTP("[{path: /x}]")));
+	struct loaded l = good(WORKLOADS CNP("p", HTTP_RULES("[{path: /x}]")));
 	struct decision d = connection(&l, "host", "shop/api", 80);
 
 	(void)state;
@@ -338,7 +321,8 @@ static void several_policies_allow_what_any_of_them_allows(void **state)
 
 static void a_path_is_matched_whole_with_its_query_and_case(void **state)
 {
-	struct loaded l = good(WORKLOADS CNP("p", HTTP("[{path: /public}, {path: '/v[0-9]+'}]")));
+	struct loaded l =
+		good(WORKLOADS CNP("p", HTTP_RULES("[{path: /public}, {path: '/v[0-9]+'}]")));
 	struct decision d;
 
 	(void)state;
@@ -358,7 +342,7 @@ static void a_path_is_matched_whole_with_its_query_and_case(void **state)
 
 static void a_slash_matches_only_a_slash(void **state)
 {
-	struct loaded l = good(WORKLOADS CNP("p", HTTP("[{path: /}]")));
+	struct loaded l = good(WORKLOADS CNP("p", HTTP_RULES("[{path: /}]")));
 
 	(void)state;
 	DIRECT(ask(&l, "/"));
@@ -369,7 +353,7 @@ static void a_slash_matches_only_a_slash(void **state)
 
 static void every_reading_of_a_path_must_be_allowed(void **state)
 {
-	struct loaded l = good(WORKLOADS CNP("p", HTTP("[{path: /public/.*}]")));
+	struct loaded l = good(WORKLOADS CNP("p", HTTP_RULES("[{path: /public/.*}]")));
 	struct decision d;
 
 	(void)state;
@@ -396,8 +380,8 @@ static void every_reading_of_a_path_must_be_allowed(void **state)
 
 static void each_reading_may_be_allowed_by_another_rule(void **state)
 {
-	struct loaded l =
-		good(WORKLOADS CNP("p", HTTP("[{path: /public/.*}, {path: /admin, method: GET}]")));
+	struct loaded l = good(WORKLOADS CNP(
+		"p", HTTP_RULES("[{path: /public/.*}, {path: /admin, method: GET}]")));
 
 	(void)state;
 	DIRECT(ask(&l, "/public/../admin"));
@@ -408,12 +392,12 @@ static void each_reading_may_be_allowed_by_another_rule(void **state)
 
 static void a_path_without_a_lenient_reading_needs_a_rule_without_a_path(void **state)
 {
-	struct loaded l = good(WORKLOADS CNP("p", HTTP("[{path: .*}]")));
+	struct loaded l = good(WORKLOADS CNP("p", HTTP_RULES("[{path: .*}]")));
 
 	(void)state;
 	DENIED(ask(&l, "/%2525252e"));
 	unload(&l);
-	l = good(WORKLOADS CNP("p", HTTP("[{path: .*}, {method: GET}]")));
+	l = good(WORKLOADS CNP("p", HTTP_RULES("[{path: .*}, {method: GET}]")));
 	DIRECT(ask(&l, "/%2525252e"));
 	unload(&l);
 }
@@ -421,8 +405,8 @@ static void a_path_without_a_lenient_reading_needs_a_rule_without_a_path(void **
 static void the_prefix_path_without_the_engine_agrees_with_the_engine(void **state)
 {
 	/* `.*` and `(.*)` say the same; only the second needs RE2 to see it. */
-	struct loaded a = good(WORKLOADS CNP("p", HTTP("[{path: /public/.*}]")));
-	struct loaded b = good(WORKLOADS CNP("p", HTTP("[{path: '/public/(.*)'}]")));
+	struct loaded a = good(WORKLOADS CNP("p", HTTP_RULES("[{path: /public/.*}]")));
+	struct loaded b = good(WORKLOADS CNP("p", HTTP_RULES("[{path: '/public/(.*)'}]")));
 	static const char *const paths[] = {
 		"/public/",    "/public",     "/public/a",    "/public/%0a",	  "/public/%c3%a9",
 		"/public/%ff", "/public/%00", "/public/\xff", "/public/\xc3\xa9", "/publicx/"};
@@ -437,7 +421,8 @@ static void the_prefix_path_without_the_engine_agrees_with_the_engine(void **sta
 
 static void methods_are_tokens_and_matched_whole(void **state)
 {
-	struct loaded l = good(WORKLOADS CNP("p", HTTP("[{method: 'GET|HEAD'}, {method: PURGE}]")));
+	struct loaded l =
+		good(WORKLOADS CNP("p", HTTP_RULES("[{method: 'GET|HEAD'}, {method: PURGE}]")));
 
 	(void)state;
 	DIRECT(request(&l, "shop/frontend", "shop/api", 80, "HEAD", "/x"));
@@ -464,7 +449,7 @@ static struct decision ask_head(const struct loaded *l, const char *host, const 
 
 static void a_host_is_matched_with_its_port(void **state)
 {
-	struct loaded l = good(WORKLOADS CNP("p", HTTP("[{host: 'api[.]shop(:80)?'}]")));
+	struct loaded l = good(WORKLOADS CNP("p", HTTP_RULES("[{host: 'api[.]shop(:80)?'}]")));
 
 	(void)state;
 	DIRECT(ask_head(&l, "api.shop", NULL, 0));
@@ -476,7 +461,8 @@ static void a_host_is_matched_with_its_port(void **state)
 
 static void headers_match_by_name_and_exact_value(void **state)
 {
-	struct loaded l = good(WORKLOADS CNP("p", HTTP("[{headers: ['X-Tok: a b', X-Here]}]")));
+	struct loaded l =
+		good(WORKLOADS CNP("p", HTTP_RULES("[{headers: ['X-Tok: a b', X-Here]}]")));
 	struct field f[3] = {{text_slice("x-tok"), text_slice("a b")},
 			     {text_slice("X-HERE"), text_slice("")},
 			     {text_slice("X-Tok"), text_slice("c")}};
@@ -494,7 +480,7 @@ static void headers_match_by_name_and_exact_value(void **state)
 	DENIED(ask_head(&l, "", f, 2));
 	unload(&l);
 
-	l = good(WORKLOADS CNP("p", HTTP("[{headers: ['X-Tok: a,c']}]")));
+	l = good(WORKLOADS CNP("p", HTTP_RULES("[{headers: ['X-Tok: a,c']}]")));
 	f[0].value = text_slice("a");
 	DIRECT(ask_head(&l, "", f, 3));
 	f[2].value = (struct slice){"c\0d", 3};
@@ -505,7 +491,7 @@ static void headers_match_by_name_and_exact_value(void **state)
 static void all_fields_of_an_http_rule_must_hold(void **state)
 {
 	struct loaded l =
-		good(WORKLOADS CNP("p", HTTP("[{method: GET, path: /a}, {method: PUT}]")));
+		good(WORKLOADS CNP("p", HTTP_RULES("[{method: GET, path: /a}, {method: PUT}]")));
 
 	(void)state;
 	DIRECT(ask(&l, "/a"));
@@ -516,7 +502,7 @@ static void all_fields_of_an_http_rule_must_hold(void **state)
 
 static void an_http_rule_of_nothing_allows_every_request_through_the_proxy(void **state)
 {
-	struct loaded l = good(WORKLOADS CNP("p", HTTP("[{}]")));
+	struct loaded l = good(WORKLOADS CNP("p", HTTP_RULES("[{}]")));
 
 	(void)state;
 	PROXIED(connection(&l, "shop/frontend", "shop/api", 80));
@@ -526,7 +512,7 @@ static void an_http_rule_of_nothing_allows_every_request_through_the_proxy(void 
 
 static void an_empty_list_of_http_rules_allows_all(void **state)
 {
-	struct loaded l = good(WORKLOADS CNP("p", HTTP("[]")));
+	struct loaded l = good(WORKLOADS CNP("p", HTTP_RULES("[]")));
 
 	(void)state;
 	DIRECT(connection(&l, "shop/frontend", "shop/api", 80));
@@ -557,7 +543,7 @@ static void http_rules_hold_for_their_own_peers_and_ports_only(void **state)
 
 static void a_plain_allow_beside_http_rules_voids_them_and_is_warned_about(void **state)
 {
-	struct loaded l = good(WORKLOADS CNP("a", HTTP("[{path: /a}]") "---\n")
+	struct loaded l = good(WORKLOADS CNP("a", HTTP_RULES("[{path: /a}]") "---\n")
 				       CNP("b", API "  ingress: [{fromEndpoints: [{}]}]\n"));
 
 	(void)state;
@@ -572,7 +558,7 @@ static void a_plain_allow_beside_http_rules_voids_them_and_is_warned_about(void 
 
 static void rules_that_do_not_meet_are_not_warned_about(void **state)
 {
-	struct loaded l = good(WORKLOADS CNP("a", HTTP("[{path: /a}]") "---\n") CNP(
+	struct loaded l = good(WORKLOADS CNP("a", HTTP_RULES("[{path: /a}]") "---\n") CNP(
 		"b", API "  ingress:\n  - fromEndpoints: [{matchLabels: {role: none}}]\n"
 			 "  - {fromEndpoints: [{}], toPorts: [{ports: [{port: 81}]}]}\n"));
 
@@ -587,7 +573,7 @@ static void egress_rules_are_asked_for_requests_too(void **state)
 	struct loaded l = good(WORKLOADS CNP(
 		"p", "  endpointSelector: {matchLabels: {app: frontend}}\n"
 		     "  egress: [{toPorts: [{ports: [{port: 80, protocol: TCP}], rules: {http: "
-		     "[{path: /out}]}}]}]\n---\n") CNP("q", HTTP("[{method: GET}]")));
+		     "[{path: /out}]}}]}]\n---\n") CNP("q", HTTP_RULES("[{method: GET}]")));
 	struct decision d = ask(&l, "/in");
 
 	(void)state;
@@ -620,8 +606,8 @@ static void a_decision_names_the_http_rule_by_its_line(void **state)
 
 static void rule_ids_are_the_same_for_the_same_documents(void **state)
 {
-	struct loaded a = good(WORKLOADS CNP("p", HTTP("[{path: /a}, {path: /b}]")));
-	struct loaded b = good(WORKLOADS CNP("p", HTTP("[{path: /a}, {path: /b}]")));
+	struct loaded a = good(WORKLOADS CNP("p", HTTP_RULES("[{path: /a}, {path: /b}]")));
+	struct loaded b = good(WORKLOADS CNP("p", HTTP_RULES("[{path: /a}, {path: /b}]")));
 
 	(void)state;
 	for (uint32_t id = 1; policy_rule_by_id(a.s.policy, id) != NULL; id++)
@@ -870,7 +856,7 @@ static int refuse(void *arg, const struct policy_key *key, const struct policy_e
 
 static void emitting_stops_when_the_map_is_full(void **state)
 {
-	struct loaded l = good(WORKLOADS CNP("p", HTTP("[{}]")));
+	struct loaded l = good(WORKLOADS CNP("p", HTTP_RULES("[{}]")));
 	int calls = 0;
 
 	(void)state;
