@@ -37,7 +37,7 @@ demo: ## the main job on real programs: three workloads, curl, nginx, one rule
 	$(Q)B=$(B) test/demo
 
 check: ## installs what it needs, builds, runs every test this machine can run
-	$(Q)test/install-deps build test
+	$(Q)test/install-deps build test bench
 	$(Q)B=$(B) test/check
 
 help: ## this text

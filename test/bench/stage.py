@@ -9,7 +9,7 @@ import time
 
 from processes import Busy, Failure, Process, settle, wait_quiet, wait_until
 
-BURST = 0.25  # seconds
+BURST = 0.1  # seconds: the shorter, the more a pair of them has in common
 WARMUP = 0.5
 SETTLED = 0.02  # for what comes behind the last answer: the lines of its log
 TRIES = 3  # of a burst that others disturbed
