@@ -56,7 +56,7 @@ static void exchange_describe(struct exchange *x, const struct codec_event *ev)
 	const struct message *head = ev->head;
 	size_t at = 0;
 
-	x->expects = slice_is_nocase(message_field(head, "expect"), "100-continue");
+	x->expects = head->expects;
 	x->protocol = head->version == MESSAGE_HTTP10 ? (struct slice){"HTTP/1.0", 8}
 						      : (struct slice){"HTTP/1.1", 8};
 	x->request_header_bytes = ev->wire;

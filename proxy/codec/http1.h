@@ -99,19 +99,6 @@ struct codec {
 
 /* http1_head.c */
 
-/* What a field is to the codec; HTTP1_F_OTHER is end-to-end. */
-enum http1_field {
-	HTTP1_F_OTHER,
-	HTTP1_F_HOST,
-	HTTP1_F_EXPECT,
-	HTTP1_F_CONTENT_LENGTH,
-	HTTP1_F_TRANSFER_ENCODING,
-	HTTP1_F_CONNECTION,
-	HTTP1_F_HOP, /* other fields of one connection */
-	HTTP1_F_NOT_IN_TRAILERS, /* end-to-end, but must be in the head */
-};
-enum http1_field http1_field_of(struct slice name);
-
 /* One line without its CRLF: 0, or a codec_error through http1_refuse(). */
 int http1_start_line(struct codec *k, struct slice line) __attribute__((warn_unused_result));
 int http1_field_line(struct codec *k, struct slice line) __attribute__((warn_unused_result));

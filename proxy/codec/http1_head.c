@@ -7,6 +7,7 @@
 #include "http1.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <string.h>
 
 enum {
@@ -110,52 +111,6 @@ bool http1_is_listed(struct slice list, struct slice name)
 		if (slice_same_nocase(el, name))
 			return true;
 	return false;
-}
-
-enum http1_field http1_field_of(struct slice name)
-{
-	/* By length, which tells most of them apart; row[first[n]] is the first of length n. */
-	static const struct {
-		const char *name;
-		size_t len;
-		enum http1_field field;
-	} row[] = {
-#define ROW(name, field) {name, sizeof name - 1, field}
-		ROW("te", HTTP1_F_HOP),
-		ROW("host", HTTP1_F_HOST),
-		ROW("range", HTTP1_F_NOT_IN_TRAILERS),
-		ROW("cookie", HTTP1_F_NOT_IN_TRAILERS),
-		ROW("expect", HTTP1_F_EXPECT),
-		ROW("trailer", HTTP1_F_NOT_IN_TRAILERS),
-		ROW("upgrade", HTTP1_F_HOP),
-		ROW("connection", HTTP1_F_CONNECTION),
-		ROW("keep-alive", HTTP1_F_HOP),
-		ROW("content-type", HTTP1_F_NOT_IN_TRAILERS),
-		ROW("max-forwards", HTTP1_F_NOT_IN_TRAILERS),
-		ROW("authorization", HTTP1_F_NOT_IN_TRAILERS),
-		ROW("content-range", HTTP1_F_NOT_IN_TRAILERS),
-		ROW("content-length", HTTP1_F_CONTENT_LENGTH),
-		ROW("content-encoding", HTTP1_F_NOT_IN_TRAILERS),
-		ROW("proxy-connection", HTTP1_F_HOP),
-		ROW("transfer-encoding", HTTP1_F_TRANSFER_ENCODING),
-		ROW("proxy-authorization", HTTP1_F_NOT_IN_TRAILERS),
-#undef ROW
-	};
-	enum { LONGEST = sizeof "proxy-authorization" - 1 };
-	static const unsigned char first[LONGEST + 1] = {
-		[2] = 0,  [4] = 1,   [5] = 2,	[6] = 3,   [7] = 5,   [10] = 7,
-		[12] = 9, [13] = 11, [14] = 13, [16] = 14, [17] = 16, [LONGEST] = 17,
-	};
-
-	if (name.len > LONGEST)
-		return HTTP1_F_OTHER;
-	for (size_t i = first[name.len]; i < sizeof row / sizeof row[0]; i++) {
-		if (row[i].len != name.len)
-			break;
-		if (bytes_are_nocase(name.p, row[i].name, name.len))
-			return row[i].field;
-	}
-	return HTTP1_F_OTHER;
 }
 
 /* -- the start line -- */
@@ -272,16 +227,14 @@ static struct slice next_line(struct slice *text)
 	return line;
 }
 
-/* A message with all the fields of `text`; NULL when memory is short. */
-static struct message *message_split(struct codec *k, struct slice text)
+/* A message with all the fields of `text`, which are no more than `n`; NULL when memory is
+ * short. */
+static struct message *message_split(struct codec *k, struct slice text, size_t n)
 {
 	struct message *m;
 	struct slice rest = text;
 	struct field_span *s;
-	size_t n = 0;
 
-	for (size_t lf = find(text, 0, '\n'); lf < text.len; lf = find(text, lf + 1, '\n'))
-		n++;
 	m = store_take(&k->arena, sizeof *m + n * sizeof *s);
 	if (m == NULL)
 		return NULL;
@@ -293,7 +246,8 @@ static struct message *message_split(struct codec *k, struct slice text)
 		struct slice value = trim(cut(line, colon + 1, line.len));
 
 		s->name = (uint32_t)(line.p - text.p);
-		s->name_len = (uint32_t)colon;
+		s->name_len = (uint32_t)colon & 0xffffff; /* a head is shorter */
+		s->kind = field_kind_of(cut(line, 0, colon)) & 0xff;
 		s->value = (uint32_t)(value.p - text.p);
 		s->value_len = (uint32_t)value.len;
 	}
@@ -310,9 +264,15 @@ struct facts {
 	bool expects;
 	bool upgrade; /* named by Connection */
 	bool trailers; /* named by TE */
-	struct slice nominated[HTTP1_NOMINATED_MAX];
 	size_t nominated_count;
+	struct slice nominated[HTTP1_NOMINATED_MAX]; /* not cleared: most heads have none */
 };
+
+static void facts_begin(struct facts *f)
+{
+	memset(f, 0, offsetof(struct facts, nominated));
+	f->host = (struct slice){"", 0};
+}
 
 static int read_length(struct codec *k, struct facts *f, struct slice value)
 {
@@ -388,18 +348,18 @@ static int read_connection(struct codec *k, struct facts *f, struct slice value)
 			continue;
 		}
 		f->upgrade = f->upgrade || slice_is_nocase(el, "upgrade");
-		switch (http1_field_of(el)) {
-		case HTTP1_F_HOST:
-		case HTTP1_F_CONTENT_LENGTH:
-		case HTTP1_F_TRANSFER_ENCODING:
+		switch (field_kind_of(el)) {
+		case FIELD_HOST:
+		case FIELD_CONTENT_LENGTH:
+		case FIELD_TRANSFER_ENCODING:
 			return http1_refuse(k, CODEC_MALFORMED, 400,
 					    "Connection names a field that frames the message");
-		case HTTP1_F_CONNECTION:
-		case HTTP1_F_HOP: /* go in any case */
+		case FIELD_CONNECTION:
+		case FIELD_HOP: /* go in any case */
 			continue;
-		case HTTP1_F_OTHER:
-		case HTTP1_F_EXPECT:
-		case HTTP1_F_NOT_IN_TRAILERS:
+		case FIELD_OTHER:
+		case FIELD_EXPECT:
+		case FIELD_NOT_IN_TRAILERS:
 			break;
 		}
 		if (f->nominated_count == HTTP1_NOMINATED_MAX)
@@ -417,28 +377,28 @@ static int read_fields(struct codec *k, const struct message *m, struct facts *f
 		struct slice value = field.value;
 		int err = 0;
 
-		switch (http1_field_of(field.name)) {
-		case HTTP1_F_HOST:
+		switch (message_kind(m, i)) {
+		case FIELD_HOST:
 			f->host = value;
 			f->hosts++;
 			break;
-		case HTTP1_F_EXPECT:
+		case FIELD_EXPECT:
 			read_expect(f, value);
 			break;
-		case HTTP1_F_CONTENT_LENGTH:
+		case FIELD_CONTENT_LENGTH:
 			err = read_length(k, f, value);
 			break;
-		case HTTP1_F_TRANSFER_ENCODING:
+		case FIELD_TRANSFER_ENCODING:
 			err = read_codings(k, f, value);
 			break;
-		case HTTP1_F_CONNECTION:
+		case FIELD_CONNECTION:
 			err = read_connection(k, f, value);
 			break;
-		case HTTP1_F_HOP:
+		case FIELD_HOP:
 			read_te(f, field);
 			break;
-		case HTTP1_F_OTHER:
-		case HTTP1_F_NOT_IN_TRAILERS:
+		case FIELD_OTHER:
+		case FIELD_NOT_IN_TRAILERS:
 			break;
 		}
 		if (err < 0)
@@ -525,16 +485,15 @@ static void keep_end_to_end(struct message *m, struct field_span *spans, const s
 	size_t kept = 0;
 
 	for (size_t i = 0; i < m->field_count; i++) {
-		struct slice name = message_nth(m, i).name;
-		enum http1_field what = http1_field_of(name);
+		enum field_kind what = message_kind(m, i);
 
-		if (what == HTTP1_F_CONTENT_LENGTH || what == HTTP1_F_TRANSFER_ENCODING ||
-		    what == HTTP1_F_CONNECTION || what == HTTP1_F_HOP)
+		if (what == FIELD_CONTENT_LENGTH || what == FIELD_TRANSFER_ENCODING ||
+		    what == FIELD_CONNECTION || what == FIELD_HOP)
 			continue;
-		if (f->nominated_count != 0 && is_nominated(f, name))
+		if (f->nominated_count != 0 && is_nominated(f, message_nth(m, i).name))
 			continue;
 		/* RFC 9110 10.1.1: HTTP/1.0 has no 100; passed on as 1.1 it would ask for one */
-		if (what == HTTP1_F_EXPECT && m->version == MESSAGE_HTTP10)
+		if (what == FIELD_EXPECT && m->version == MESSAGE_HTTP10)
 			continue;
 		spans[kept++] = spans[i];
 	}
@@ -686,6 +645,7 @@ static int request_head(struct codec *k, struct message *m, const struct facts *
 	}
 	m->trailers = f->trailers && m->version == MESSAGE_HTTP11;
 	k->expects = f->expects && k->framing != HTTP1_NO_BODY && m->version == MESSAGE_HTTP11;
+	m->expects = k->expects;
 	/* A server may pass over an Upgrade (RFC 9110 7.8); so do we, where it would come with
 	 * content or in HTTP/1.0. */
 	if (f->upgrade && k->asks == HTTP1_ASKED_ANY && k->framing == HTTP1_NO_BODY &&
@@ -740,10 +700,12 @@ int http1_head(struct codec *k, struct slice text, struct message **out)
 {
 	struct slice rest = text;
 	struct slice line = next_line(&rest);
-	struct facts f = {.host = {"", 0}};
+	struct facts f;
 	struct start s = {.status = 0};
-	struct message *m = message_split(k, rest);
+	struct message *m = message_split(k, rest, k->field_count);
 	int err;
+
+	facts_begin(&f);
 
 	if (m == NULL)
 		return k->error = -ENOMEM;
@@ -775,14 +737,23 @@ int http1_head(struct codec *k, struct slice text, struct message **out)
 	return 0;
 }
 
+static size_t count_lines(struct slice text)
+{
+	size_t n = 0;
+
+	for (size_t lf = find(text, 0, '\n'); lf < text.len; lf = find(text, lf + 1, '\n'))
+		n++;
+	return n;
+}
+
 int http1_trailers(struct codec *k, struct slice text, struct message **out)
 {
-	struct message *m = message_split(k, text);
+	struct message *m = message_split(k, text, count_lines(text));
 
 	if (m == NULL)
 		return k->error = -ENOMEM;
 	for (size_t i = 0; i < m->field_count; i++)
-		if (http1_field_of(message_nth(m, i).name) != HTTP1_F_OTHER)
+		if (message_kind(m, i) != FIELD_OTHER)
 			return http1_refuse(k, CODEC_MALFORMED, 400,
 					    "a trailer field belongs into the head");
 	*out = m;

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Events to HTTP/1 bytes. A head is written anew from its fields; the framing is this hop's
- * own. Each event is measured first and then written in one piece, so that one that fails
- * leaves no half of it behind.
+ * own. Room for all of an event is taken first, so that one that fails leaves no half of it
+ * behind.
  */
 #include "http1.h"
 
 #include <errno.h>
 #include <string.h>
 
-/* Counts while p is NULL, then writes. */
+/* Where to write; there is room. */
 struct sink {
 	char *p;
 	size_t n;
@@ -17,14 +17,18 @@ struct sink {
 
 static void put(struct sink *to, struct slice s)
 {
-	if (to->p != NULL && s.len != 0)
+	if (s.len != 0)
 		memcpy(to->p + to->n, s.p, s.len);
 	to->n += s.len;
 }
 
-static void put_text(struct sink *to, const char *text)
+/* Inline, so that the length of a literal is a constant. */
+static inline __attribute__((always_inline)) void put_text(struct sink *to, const char *text)
 {
-	put(to, (struct slice){text, strlen(text)});
+	size_t n = strlen(text);
+
+	memcpy(to->p + to->n, text, n);
+	to->n += n;
 }
 
 static void put_number(struct sink *to, uint64_t n, unsigned base)
@@ -54,10 +58,11 @@ static bool is_writable_field(struct field f)
 	return http1_is_token(f.name) && http1_is_value(f.value);
 }
 
+/* Spans were checked when they were read. */
 static bool is_writable(const struct message *m)
 {
-	for (size_t i = 0; i < m->field_count; i++)
-		if (!is_writable_field(message_nth(m, i)))
+	for (size_t i = 0; m->fields != NULL && i < m->field_count; i++)
+		if (!is_writable_field(m->fields[i]))
 			return false;
 	for (size_t i = 0; i < m->added_count; i++)
 		if (!is_writable_field(m->added[i]))
@@ -166,27 +171,27 @@ static void put_fields(struct sink *to, const struct message *m)
 	bool host = !message_is_request(m);
 
 	for (size_t i = 0; !host && i < m->field_count; i++)
-		host = http1_field_of(message_nth(m, i).name) == HTTP1_F_HOST;
+		host = message_kind(m, i) == FIELD_HOST;
 	if (!host)
 		put_field(to, (struct slice){"Host", 4}, m->authority);
 	host = !message_is_request(m);
 	for (size_t i = 0; i < m->field_count; i++) {
 		struct field f = message_nth(m, i);
 
-		switch (http1_field_of(f.name)) {
-		case HTTP1_F_HOST:
+		switch (message_kind(m, i)) {
+		case FIELD_HOST:
 			if (!host)
 				put_field(to, f.name, m->authority);
 			host = true;
 			break;
-		case HTTP1_F_CONTENT_LENGTH:
-		case HTTP1_F_TRANSFER_ENCODING:
-		case HTTP1_F_CONNECTION:
-		case HTTP1_F_HOP:
+		case FIELD_CONTENT_LENGTH:
+		case FIELD_TRANSFER_ENCODING:
+		case FIELD_CONNECTION:
+		case FIELD_HOP:
 			break; /* this hop's own are written below */
-		case HTTP1_F_OTHER:
-		case HTTP1_F_EXPECT:
-		case HTTP1_F_NOT_IN_TRAILERS:
+		case FIELD_OTHER:
+		case FIELD_EXPECT:
+		case FIELD_NOT_IN_TRAILERS:
 			if (!is_left_out(m, f.name))
 				put_field(to, f.name, f.value);
 			break;
@@ -241,13 +246,35 @@ static void put_head(struct sink *to, const struct plan *plan)
 	put_text(to, "\r\n");
 }
 
+/* Of what a head or trailers have besides fields and other slices: version, status, our own
+ * phrase for it, Content-Length, Transfer-Encoding, the names of Host, Upgrade, TE, Connection
+ * and all its options. */
+#define FRAME_MAX 256
+
+/* No fewer bytes than all its fields take. */
+static size_t fields_room(const struct message *m)
+{
+	size_t n = m->field_count * 4;
+
+	for (size_t i = 0; i < m->field_count; i++) {
+		struct field f = message_nth(m, i);
+
+		n += f.name.len + f.value.len;
+	}
+	for (size_t i = 0; i < m->added_count; i++)
+		n += m->added[i].name.len + m->added[i].value.len + 4;
+	return n;
+}
+
 static int write_head(struct codec *k, const struct plan *plan)
 {
-	struct sink count = {NULL, 0};
-	struct sink to = {NULL, 0};
+	const struct message *m = plan->m;
+	size_t target = m->path.len > m->target.len ? m->path.len : m->target.len;
+	struct sink to = {.n = 0};
 
-	put_head(&count, plan);
-	to.p = buffer_reserve(&k->out, count.n);
+	to.p = buffer_reserve(&k->out, FRAME_MAX + m->method.len + target + m->authority.len +
+					       m->reason_phrase.len + m->upgrade.len +
+					       fields_room(m));
 	if (to.p == NULL)
 		return -ENOMEM;
 	put_head(&to, plan);
@@ -398,7 +425,7 @@ static size_t hex_digits(size_t n)
 static int grow_chunk(struct codec *k, struct slice data)
 {
 	size_t old = hex_digits(k->chunk), digits = hex_digits(k->chunk + data.len);
-	struct sink to = {NULL, 0};
+	struct sink to = {.n = 0};
 	char *end = buffer_reserve(&k->out, data.len + digits - old);
 	char *begin;
 
@@ -420,7 +447,7 @@ static int grow_chunk(struct codec *k, struct slice data)
 
 static int write_chunk(struct codec *k, struct slice data)
 {
-	struct sink to = {NULL, 0};
+	struct sink to = {.n = 0};
 
 	if (k->chunk != 0 && buffer_live(&k->out).len >= hex_digits(k->chunk) + 4 + k->chunk)
 		return grow_chunk(k, data);
@@ -469,21 +496,19 @@ static void put_trailers(struct sink *to, const struct message *m)
 	for (size_t i = 0; i < m->field_count; i++) {
 		struct field f = message_nth(m, i);
 
-		if (http1_field_of(f.name) == HTTP1_F_OTHER && !is_left_out(m, f.name))
+		if (message_kind(m, i) == FIELD_OTHER && !is_left_out(m, f.name))
 			put_field(to, f.name, f.value);
 	}
 }
 
 static int emit_trailers(struct codec *k, const struct message *m)
 {
-	struct sink count = {NULL, 0};
-	struct sink to = {NULL, 0};
+	struct sink to = {.n = 0};
 
 	if (k->answer != HTTP1_BEGUN || m == NULL || !is_writable(m))
 		return -EINVAL;
 	if (k->out_framing == HTTP1_CHUNKED) { /* no other framing has a place for them */
-		put_trailers(&count, m);
-		to.p = buffer_reserve(&k->out, count.n);
+		to.p = buffer_reserve(&k->out, sizeof "0\r\n" + fields_room(m));
 		if (to.p == NULL)
 			return -ENOMEM;
 		put_trailers(&to, m);

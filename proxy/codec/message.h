@@ -22,11 +22,26 @@ struct field {
 	struct slice value; /* without white space around it */
 };
 
+/* What a field is to whoever passes it on (RFC 9110 7.6.1, 6.5.1). */
+enum field_kind {
+	FIELD_OTHER, /* end-to-end */
+	FIELD_HOST,
+	FIELD_EXPECT,
+	FIELD_CONTENT_LENGTH,
+	FIELD_TRANSFER_ENCODING,
+	FIELD_CONNECTION,
+	FIELD_HOP, /* other fields of one connection */
+	FIELD_NOT_IN_TRAILERS, /* end-to-end, but must be in the head */
+};
+enum field_kind field_kind_of(struct slice name);
+
 /* A field of a head that was read, as places in its text: half as big as a struct field, since
- * one that takes four bytes on the wire is kept with all that belong to it. */
+ * one that takes four bytes on the wire is kept with all that belong to it. Whoever makes one has
+ * checked that the name is a token and the value has no control characters. */
 struct field_span {
-	uint32_t name, name_len;
-	uint32_t value, value_len;
+	uint32_t name, value, value_len;
+	uint32_t name_len : 24;
+	uint32_t kind : 8; /* enum field_kind */
 };
 
 enum message_version {
@@ -52,6 +67,7 @@ struct message {
 	 * Request: offered. 101: the one chosen. 426: wanted. emit() writes it as Upgrade. */
 	struct slice upgrade;
 
+	bool expects; /* request: who sent it may wait for a 100 before its content */
 	bool trailers; /* request: who sent it reads trailers; emit() writes it as TE */
 	enum message_version version;
 	/* What the head says of its content: bytes, 0 for none, or MESSAGE_LENGTH_UNKNOWN
@@ -96,6 +112,12 @@ static inline struct field message_nth(const struct message *m, size_t i)
 		return m->fields[i];
 	s = &m->spans[i];
 	return (struct field){{m->text + s->name, s->name_len}, {m->text + s->value, s->value_len}};
+}
+
+static inline enum field_kind message_kind(const struct message *m, size_t i)
+{
+	return m->fields != NULL ? field_kind_of(m->fields[i].name)
+				 : (enum field_kind)m->spans[i].kind;
 }
 
 /* The value of the first field of that name (case ignored), or a slice with p == NULL. */

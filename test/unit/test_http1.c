@@ -16,35 +16,35 @@
 
 /* -- what a field is -- */
 
-static enum http1_field field_of(const char *name)
+static enum field_kind field_of(const char *name)
 {
-	return http1_field_of((struct slice){name, strlen(name)});
+	return field_kind_of((struct slice){name, strlen(name)});
 }
 
 static void every_field_that_a_codec_knows_is_found(void **state)
 {
 	static const struct {
 		const char *name;
-		enum http1_field field;
+		enum field_kind field;
 	} rows[] = {
-		{"Host", HTTP1_F_HOST},
-		{"Expect", HTTP1_F_EXPECT},
-		{"Content-Length", HTTP1_F_CONTENT_LENGTH},
-		{"Transfer-Encoding", HTTP1_F_TRANSFER_ENCODING},
-		{"Connection", HTTP1_F_CONNECTION},
-		{"TE", HTTP1_F_HOP},
-		{"Upgrade", HTTP1_F_HOP},
-		{"Keep-Alive", HTTP1_F_HOP},
-		{"Proxy-Connection", HTTP1_F_HOP},
-		{"Range", HTTP1_F_NOT_IN_TRAILERS},
-		{"Cookie", HTTP1_F_NOT_IN_TRAILERS},
-		{"Trailer", HTTP1_F_NOT_IN_TRAILERS},
-		{"Content-Type", HTTP1_F_NOT_IN_TRAILERS},
-		{"Max-Forwards", HTTP1_F_NOT_IN_TRAILERS},
-		{"Authorization", HTTP1_F_NOT_IN_TRAILERS},
-		{"Content-Range", HTTP1_F_NOT_IN_TRAILERS},
-		{"Content-Encoding", HTTP1_F_NOT_IN_TRAILERS},
-		{"Proxy-Authorization", HTTP1_F_NOT_IN_TRAILERS},
+		{"Host", FIELD_HOST},
+		{"Expect", FIELD_EXPECT},
+		{"Content-Length", FIELD_CONTENT_LENGTH},
+		{"Transfer-Encoding", FIELD_TRANSFER_ENCODING},
+		{"Connection", FIELD_CONNECTION},
+		{"TE", FIELD_HOP},
+		{"Upgrade", FIELD_HOP},
+		{"Keep-Alive", FIELD_HOP},
+		{"Proxy-Connection", FIELD_HOP},
+		{"Range", FIELD_NOT_IN_TRAILERS},
+		{"Cookie", FIELD_NOT_IN_TRAILERS},
+		{"Trailer", FIELD_NOT_IN_TRAILERS},
+		{"Content-Type", FIELD_NOT_IN_TRAILERS},
+		{"Max-Forwards", FIELD_NOT_IN_TRAILERS},
+		{"Authorization", FIELD_NOT_IN_TRAILERS},
+		{"Content-Range", FIELD_NOT_IN_TRAILERS},
+		{"Content-Encoding", FIELD_NOT_IN_TRAILERS},
+		{"Proxy-Authorization", FIELD_NOT_IN_TRAILERS},
 	};
 	char name[64];
 
@@ -60,11 +60,11 @@ static void every_field_that_a_codec_knows_is_found(void **state)
 			name[at] = (char)toupper((unsigned char)rows[i].name[at]);
 		assert_int_equal(field_of(name), rows[i].field);
 		name[len - 1]++;
-		assert_int_equal(field_of(name), HTTP1_F_OTHER);
+		assert_int_equal(field_of(name), FIELD_OTHER);
 	}
 	for (size_t len = 0; len < sizeof name; len++) {
 		memset(name, 'x', sizeof name);
-		assert_int_equal(http1_field_of((struct slice){name, len}), HTTP1_F_OTHER);
+		assert_int_equal(field_kind_of((struct slice){name, len}), FIELD_OTHER);
 	}
 }
 
