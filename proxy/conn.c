@@ -73,12 +73,31 @@ static size_t conn_holds(const struct conn *c)
 	return c->upstream != NULL ? n + c->upstream->ops->holds(c->upstream->codec) : n;
 }
 
+/* Who asks again at once finds the memory of the request before. */
+static void idle_expired(struct deadline *d)
+{
+	struct conn *c = container_of(d, struct conn, head_limit);
+
+	c->ops->trim(c->codec);
+	if (c->upstream != NULL)
+		c->upstream->ops->trim(c->upstream->codec);
+}
+
+static void idle_watch(struct conn *c)
+{
+	if (c->state == CONN_OPEN && list_empty(&c->head_limit.link) && c->bytes_in > 0 &&
+	    !c->ops->partial(c->codec))
+		deadline_set(&c->worker->idle_limit, &c->head_limit, idle_expired);
+}
+
 void conn_settle(struct conn *c)
 {
 	struct exchange *x = conn_exchange(c);
 
 	if (c->state == CONN_CLOSING)
 		return;
+	if (x == NULL)
+		idle_watch(c);
 	conn_count_buffered(c, conn_holds(c));
 	stopwatch_run(&c->watch, x ? exchange_waits(x) : CLOCK_OF_HEAD, io_now());
 }
@@ -460,6 +479,8 @@ static void conn_read(struct conn *c)
 		if (n > 0) {
 			c->bytes_in += (uint64_t)n;
 			c->pipelined = 0;
+			if (c->head_limit.expired == idle_expired)
+				deadline_clear(&c->head_limit);
 			conn_step(c, c->ops->feed(c->codec, (struct slice){buffer, (size_t)n}));
 		} else if (n == 0) {
 			if (list_empty(&c->exchanges) && c->why == REASON_NONE &&

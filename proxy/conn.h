@@ -66,7 +66,7 @@ struct conn {
 	struct stopwatch watch;
 	uint64_t mark[CLOCK_COUNT]; /* watch.ns where the coming message began */
 	uint64_t mark_at;
-	struct deadline head_limit;
+	struct deadline head_limit; /* what its client is given for a head, a pause, a goodbye */
 	struct deadline body_limit; /* the next look at how fast a body comes */
 	uint64_t body_waited; /* CLOCK_OF_BODY at the last one, and the bytes it had */
 	uint64_t body_bytes;

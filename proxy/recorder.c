@@ -24,6 +24,16 @@ static uint64_t wall_now(void)
 	return (uint64_t)ts.tv_sec * UINT64_C(1000000000) + (uint64_t)ts.tv_nsec;
 }
 
+/* The wall clock at `at`, of io_now(): how far the two are apart is looked at once a second. */
+static uint64_t wall_of(struct worker *w, uint64_t at, uint64_t now)
+{
+	if (now >= w->wall_until) {
+		w->wall_offset = wall_now() - io_now();
+		w->wall_until = now + UINT64_C(1000000000);
+	}
+	return at + w->wall_offset;
+}
+
 static struct record_end end_of(const struct endpoint *addr, const struct card *card)
 {
 	const struct card_names *names = card_names(card);
@@ -63,7 +73,7 @@ static void record_times(struct record *r, const struct conn *c, const uint64_t 
 {
 	for (int i = 0; i < CLOCK_COUNT; i++)
 		r->t[i] = c->watch.ns[i] - (mark ? mark[i] : 0);
-	r->start_time = wall_now() - (io_now() - mark_at);
+	r->start_time = wall_of(c->worker, mark_at, c->watch.since);
 }
 
 static bool is_denial(enum reason why)

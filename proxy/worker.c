@@ -16,6 +16,7 @@
 
 #define LINGER_MS 2000
 #define BODY_LOOK_MS 5000
+#define IDLE_MS 100
 #define DESCRIPTORS_OF_OTHERS 1000 /* but no more than half of all */
 #define SHARE_OF_FREE 7 /* times the free connections: what one workload may have */
 
@@ -103,6 +104,7 @@ static void worker_end(struct worker *w)
 	deadline_queue_close(&w->head_limit);
 	deadline_queue_close(&w->body_limit);
 	deadline_queue_close(&w->linger_limit);
+	deadline_queue_close(&w->idle_limit);
 	uv_close((uv_handle_t *)&w->pause, NULL);
 	uv_close((uv_handle_t *)&w->async, NULL);
 	uv_run(&w->uv, UV_RUN_DEFAULT);
@@ -153,6 +155,8 @@ static int timers_init(struct worker *w, const struct options *options)
 		err = deadline_queue_init(&w->body_limit, &w->uv, BODY_LOOK_MS);
 	if (err == 0)
 		err = deadline_queue_init(&w->linger_limit, &w->uv, LINGER_MS);
+	if (err == 0)
+		err = deadline_queue_init(&w->idle_limit, &w->uv, IDLE_MS);
 	return err;
 }
 

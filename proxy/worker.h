@@ -90,12 +90,15 @@ struct worker {
 
 	struct view *view;
 	struct access_log_writer *log;
+	uint64_t wall_offset; /* of the wall clock to io_now(), ns; good until wall_until */
+	uint64_t wall_until;
 	struct policy_scratch *scratch; /* what requests are judged with */
 	struct deadline_queue connect_limit;
 	struct deadline_queue response_limit; /* length 0: there is none */
 	struct deadline_queue head_limit;
 	struct deadline_queue body_limit; /* how often the rate of a body is looked at */
 	struct deadline_queue linger_limit;
+	struct deadline_queue idle_limit; /* how long memory waits for the next request */
 	uv_timer_t pause; /* paused listeners try again */
 	uint64_t complained; /* of accept(): ms, uv_now() */
 	struct slab exchanges;

@@ -136,6 +136,10 @@ struct codec_ops {
 	 * request did: such a connection is not to be used again. */
 	bool (*done)(const struct codec *k);
 
+	/* Gives back the memory that it keeps for the next message. Between two of them only, with
+	 * nothing in either direction; else it does nothing. */
+	void (*trim)(struct codec *k);
+
 	/* After a CONNECT that got its 2xx, and after a 101: the bytes fed that are no longer this
 	 * protocol's, for the codec that follows. Valid until close(). len 0 otherwise. No END
 	 * comes for such an answer (nor for a CONNECT), and no LEFT. */

@@ -49,14 +49,6 @@ static void recycle(struct codec *k)
 		buffer_shrink(&k->out);
 }
 
-/* Between two messages, with nothing in either direction, a codec keeps no memory. */
-static void give_back(struct codec *k)
-{
-	if (k->phase == HTTP1_IDLE && !k->owed && buffer_live(&k->asked).len == 0 &&
-	    buffer_live(&k->out).len == 0)
-		memory_free(k);
-}
-
 static bool http1_full(const struct codec *k)
 {
 	return k->error == 0 && (k->phase == HTTP1_WAIT || k->phase == HTTP1_TUNNEL) &&
@@ -124,6 +116,13 @@ static int http1_fin(struct codec *k)
 	return told(k);
 }
 
+/* Between two messages, with nothing in either direction. */
+static bool is_between(const struct codec *k)
+{
+	return k->error == 0 && k->phase == HTTP1_IDLE && !k->owed &&
+	       buffer_live(&k->asked).len == 0 && buffer_live(&k->out).len == 0;
+}
+
 static bool http1_next(struct codec *k, struct codec_event *ev)
 {
 	while (k->queue.count == 0 && k->fed.len != 0) {
@@ -132,8 +131,8 @@ static bool http1_next(struct codec *k, struct codec_event *ev)
 	}
 	if (queue_pop(&k->queue, ev))
 		return true;
-	if (k->error == 0)
-		give_back(k);
+	if (is_between(k))
+		recycle(k); /* of what it keeps nothing is held any more */
 	if (k->error == 0 || k->told)
 		return false;
 	*ev = (struct codec_event){.type = CODEC_EV_FAILED, .stream = k->stream, .error = told(k)};
@@ -230,6 +229,12 @@ static void http1_last(struct codec *k)
 		k->last = true; /* its head was read before this was said */
 }
 
+static void http1_trim(struct codec *k)
+{
+	if (is_between(k) && k->queue.count == 0)
+		memory_free(k);
+}
+
 static struct slice http1_rest(struct codec *k)
 {
 	if (k->phase != HTTP1_TUNNEL)
@@ -254,6 +259,7 @@ const struct codec_ops codec_http1 = {
 	.pending = http1_pending,
 	.sent = http1_sent,
 	.done = http1_done,
+	.trim = http1_trim,
 	.rest = http1_rest,
 	.close = http1_close,
 };

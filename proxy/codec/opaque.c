@@ -162,6 +162,11 @@ static void opaque_last(struct codec *k)
 	(void)k; /* one stream, however long */
 }
 
+static void opaque_trim(struct codec *k)
+{
+	(void)k; /* keeps none */
+}
+
 static struct slice opaque_rest(struct codec *k)
 {
 	(void)k;
@@ -185,6 +190,7 @@ const struct codec_ops codec_opaque = {
 	.pending = opaque_pending,
 	.sent = opaque_sent,
 	.done = opaque_done,
+	.trim = opaque_trim,
 	.rest = opaque_rest,
 	.close = opaque_close,
 };
