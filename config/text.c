@@ -89,19 +89,25 @@ void text_commit(struct text *t, char *end)
 	*end = '\0';
 }
 
+/* Two digits at a time, from the last one. */
 char *text_put_number(char *to, uint64_t n)
 {
-	unsigned width = 1;
-	char *end, *p;
+	static const char pairs[] = "00010203040506070809101112131415161718192021222324"
+				    "25262728293031323334353637383940414243444546474849"
+				    "50515253545556575859606162636465666768697071727374"
+				    "75767778798081828384858687888990919293949596979899";
+	char digits[TEXT_NUMBER_MAX];
+	char *const end = digits + sizeof digits;
+	char *p = end;
 
-	for (uint64_t ten = 10; width < TEXT_NUMBER_MAX && n >= ten; ten *= 10)
-		width++;
-	end = p = to + width;
-	do {
-		*--p = (char)('0' + n % 10);
-		n /= 10;
-	} while (n > 0);
-	return end;
+	for (; n >= 100; n /= 100)
+		memcpy(p -= 2, pairs + n % 100 * 2, 2);
+	if (n >= 10)
+		memcpy(p -= 2, pairs + n * 2, 2);
+	else
+		*--p = (char)('0' + n);
+	memcpy(to, p, (size_t)(end - p));
+	return to + (end - p);
 }
 
 void text_add_number(struct text *t, uint64_t n)
@@ -202,11 +208,30 @@ static char *put_character(char *to, const char **p, const char *end)
 	return to + (len == 0 ? 3 : len);
 }
 
+/* Are all eight bytes plain? The highest bit of a byte tells that it has it, that it is DEL, or
+ * that a difference fell below zero; the lowest byte of which that is true is always found. */
+static bool all_plain(uint64_t bytes)
+{
+	const uint64_t each = UINT64_C(0x0101010101010101), high = each << 7;
+	uint64_t quote = bytes ^ each * '"', backslash = bytes ^ each * '\\';
+
+	return ((bytes | (bytes + each) | (bytes - each * ' ') | (quote - each) |
+		 (backslash - each)) &
+		high) == 0;
+}
+
 char *text_put_json(char *to, struct slice s)
 {
 	const char *p = s.p, *end = s.p + s.len;
+	uint64_t bytes;
 
 	*to++ = '"';
+	for (; end - p >= (long)sizeof bytes; p += sizeof bytes, to += sizeof bytes) {
+		memcpy(&bytes, p, sizeof bytes);
+		if (!all_plain(bytes))
+			break;
+		memcpy(to, &bytes, sizeof bytes);
+	}
 	while (p < end) {
 		if (plain[(unsigned char)*p])
 			*to++ = *p++;
