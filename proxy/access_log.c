@@ -30,9 +30,10 @@
 #include "proxy/privilege.h"
 #include "proxy/ring.h"
 
-#define RING_BYTES (1U << 20)
-#define BATCH_BYTES (64U << 10)
-#define QUOTA 256U /* records of one ring before the next has its turn */
+#define NEAR_BYTES (128U << 10)
+#define FAR_BYTES (1U << 20)
+#define BATCH_BYTES (16U << 10)
+#define QUOTA 256U /* records of one writer before the next has its turn */
 #define NAP_MS 10
 #define SUBSCRIBERS_MAX 64U
 #define COMPLAIN_EVERY 60 /* seconds */
@@ -56,10 +57,12 @@ struct subscriber {
 	size_t done;
 };
 
+/* Records go through the near ring, which stays in the cache that the requests need too; through
+ * the far one from when that is full until it is itself empty, so that they keep their order. */
 struct access_log_writer {
 	struct access_log_writer *next;
 	struct access_log *log;
-	struct ring *ring;
+	struct ring *near, *far;
 	uint64_t lost; /* since the last record that found room; the writer's */
 };
 
@@ -102,10 +105,17 @@ static void wake_if_needed(struct access_log_writer *w)
 	struct access_log *log = w->log;
 	int state = atomic_load(&log->state);
 
-	if (state == AWAKE || (state == NAPPING && !ring_crowded(w->ring)))
+	if (state == AWAKE || (state == NAPPING && ring_empty(w->far) && !ring_crowded(w->near)))
 		return;
 	if (atomic_compare_exchange_strong(&log->state, &state, AWAKE))
 		wake(log);
+}
+
+static void writer_free(struct access_log_writer *w)
+{
+	ring_free(w->near);
+	ring_free(w->far);
+	free(w);
 }
 
 struct access_log_writer *access_log_writer(struct access_log *log)
@@ -115,9 +125,10 @@ struct access_log_writer *access_log_writer(struct access_log *log)
 	if (w == NULL)
 		return NULL;
 	w->log = log;
-	w->ring = ring_new(RING_BYTES);
-	if (w->ring == NULL) {
-		free(w);
+	w->near = ring_new(NEAR_BYTES);
+	w->far = ring_new(FAR_BYTES);
+	if (w->near == NULL || w->far == NULL) {
+		writer_free(w);
 		return NULL;
 	}
 	pthread_mutex_lock(&log->lock);
@@ -127,23 +138,27 @@ struct access_log_writer *access_log_writer(struct access_log *log)
 	return w;
 }
 
-void access_log_write(struct access_log_writer *w, const struct record *r)
+void access_log_write(struct access_log_writer *w, struct record *r)
 {
 	size_t size = record_size(r);
-	char *to = ring_reserve(w->ring, size);
-	uint64_t lost = r->drop_count + w->lost;
+	struct ring *ring = ring_empty(w->far) ? w->near : w->far;
+	char *to = ring_reserve(ring, size);
 
+	if (to == NULL && ring == w->near) {
+		ring = w->far;
+		to = ring_reserve(ring, size);
+	}
 	if (to == NULL) {
 		w->lost++;
 		atomic_fetch_add_explicit(&w->log->dropped, 1, memory_order_relaxed);
 		wake_if_needed(w);
 		return;
 	}
+	r->drop_count += w->lost;
 	record_pack(r, to);
-	memcpy(to + offsetof(struct record, drop_count), &lost, sizeof lost);
 	if (r->type != RECORD_OPENED) /* it has no line that could say so */
 		w->lost = 0;
-	ring_commit(w->ring, size);
+	ring_commit(ring, size);
 	wake_if_needed(w);
 }
 
@@ -301,18 +316,26 @@ static void take_record(struct access_log *log, const void *from, size_t len)
 		file_flush(log);
 }
 
-static unsigned drain(struct access_log *log, struct ring *ring)
+static unsigned drain(struct access_log *log, const struct access_log_writer *w)
 {
-	const void *p;
+	const void *near, *far;
+	size_t near_len, far_len;
 	unsigned n;
-	size_t len;
 
 	for (n = 0; n < QUOTA; n++) {
-		p = ring_peek(ring, &len);
-		if (p == NULL)
+		/* In this order: what is in the near one is older than what was in the far one
+		 * before, since nothing is added to the near one meanwhile. */
+		far = ring_peek(w->far, &far_len);
+		near = ring_peek(w->near, &near_len);
+		if (near != NULL) {
+			take_record(log, near, near_len);
+			ring_consume(w->near);
+		} else if (far != NULL) {
+			take_record(log, far, far_len);
+			ring_consume(w->far);
+		} else {
 			break;
-		take_record(log, p, len);
-		ring_consume(ring);
+		}
 	}
 	return n;
 }
@@ -477,7 +500,7 @@ static void take_arrivals(struct access_log *log)
 	}
 }
 
-/* One round. Returns the most records that one ring gave. */
+/* One round. Returns the most records that one writer gave. */
 static unsigned work(struct access_log *log)
 {
 	struct access_log_writer *w;
@@ -488,7 +511,7 @@ static unsigned work(struct access_log *log)
 	w = log->writers; /* only grows, at its head */
 	pthread_mutex_unlock(&log->lock);
 	for (; w != NULL; w = w->next) {
-		n = drain(log, w->ring);
+		n = drain(log, w);
 		most = n > most ? n : most;
 	}
 	file_flush(log);
@@ -617,8 +640,7 @@ void access_log_stop(struct access_log *log)
 	}
 	while ((w = log->writers) != NULL) {
 		log->writers = w->next;
-		ring_free(w->ring);
-		free(w);
+		writer_free(w);
 	}
 	log_free(log);
 }

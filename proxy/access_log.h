@@ -27,7 +27,7 @@ struct access_log_writer *access_log_writer(struct access_log *log);
 
 /* Copies the record into the ring, or counts it as dropped. Any record, never blocks, takes
  * no lock, allocates nothing. The next record that finds room carries `drop_count`. */
-void access_log_write(struct access_log_writer *w, const struct record *r);
+void access_log_write(struct access_log_writer *w, struct record *r);
 
 /* From now on, or after the file was moved away: another path, or the same again; NULL or "":
  * no file. Returns 0, or -errno and goes on as before. Any thread. */

@@ -5,8 +5,11 @@
 
 #include <string.h>
 
-/* Every slice of struct record, in the order in which their bytes are packed. One that is
- * missing here would reach the log thread as a pointer into the writer's memory. */
+/* Every slice of struct record, in its order. One that is missing here would reach the log thread
+ * as a pointer into the writer's memory.
+ *
+ * Packed, a record is the bytes of the struct without them, their lengths, and then their bytes:
+ * records pass through the caches that the requests need, so they are kept small. */
 static const size_t slices[] = {
 	offsetof(struct record, src.workload), offsetof(struct record, src.namespace),
 	offsetof(struct record, src.identity), offsetof(struct record, src.app),
@@ -35,43 +38,73 @@ static size_t strings_size(const struct record *r)
 	return size;
 }
 
+#define VALUES_SIZE (sizeof(struct record) - SLICES * sizeof(struct slice))
+#define PACKED_MIN (VALUES_SIZE + SLICES * sizeof(uint32_t))
+
+/* Where the values between slice i - 1 and slice i begin, and how many bytes they are. */
+static size_t values_at(size_t i, size_t *len)
+{
+	size_t from = i == 0 ? 0 : slices[i - 1] + sizeof(struct slice);
+
+	*len = (i == SLICES ? sizeof(struct record) : slices[i]) - from;
+	return from;
+}
+
 size_t record_size(const struct record *r)
 {
-	return sizeof *r + strings_size(r);
+	return PACKED_MIN + strings_size(r);
 }
 
 void record_pack(const struct record *r, void *to)
 {
-	char *p = to;
+	char *values = to;
+	char *lens = values + VALUES_SIZE;
+	char *p = values + PACKED_MIN;
+	size_t at, n;
 
-	memcpy(p, r, sizeof *r);
-	p += sizeof *r;
+	for (size_t i = 0; i <= SLICES; i++) {
+		at = values_at(i, &n);
+		if (n > 0)
+			memcpy(values, (const char *)r + at, n);
+		values += n;
+	}
 	for (size_t i = 0; i < SLICES; i++) {
 		const struct slice *s = slice_of(r, i);
+		uint32_t len = (uint32_t)s->len;
 
-		if (s->len > 0)
-			memcpy(p, s->p, s->len);
-		p += s->len;
+		memcpy(lens + i * sizeof len, &len, sizeof len);
+		if (len > 0)
+			memcpy(p, s->p, len);
+		p += len;
 	}
 }
 
 bool record_unpack(struct record *r, const void *from, size_t len)
 {
-	const char *p = from;
+	const char *values = from;
+	const char *lens = values + VALUES_SIZE;
+	const char *p = values + PACKED_MIN;
+	size_t at, n;
 
-	if (len < sizeof *r)
+	if (len < PACKED_MIN)
 		return false;
-	memcpy(r, p, sizeof *r);
-	p += sizeof *r;
-	len -= sizeof *r;
+	len -= PACKED_MIN;
+	for (size_t i = 0; i <= SLICES; i++) {
+		at = values_at(i, &n);
+		if (n > 0)
+			memcpy((char *)r + at, values, n);
+		values += n;
+	}
 	for (size_t i = 0; i < SLICES; i++) {
 		struct slice *s = (struct slice *)((char *)r + slices[i]);
+		uint32_t bytes;
 
-		if (s->len > len)
+		memcpy(&bytes, lens + i * sizeof bytes, sizeof bytes);
+		if (bytes > len)
 			return false;
-		s->p = p;
-		p += s->len;
-		len -= s->len;
+		*s = (struct slice){p, bytes};
+		p += bytes;
+		len -= bytes;
 	}
 	return len == 0;
 }

@@ -92,7 +92,7 @@ struct record {
 	uint64_t t[CLOCK_COUNT]; /* ns; t_proxy and t_total are their sums */
 };
 
-/* The size that record_pack() needs, and the packing: the fixed struct, then the strings.
+/* The size that record_pack() needs, and the packing. Strings are shorter than 4 GiB.
  * record_unpack() gives slices into `from`; false when it is not whole. */
 size_t record_size(const struct record *r);
 void record_pack(const struct record *r, void *to);

@@ -109,6 +109,12 @@ bool ring_crowded(struct ring *r)
 	return !fits(r, tail, r->size / 2);
 }
 
+bool ring_empty(const struct ring *r)
+{
+	return atomic_load_explicit(&r->head, memory_order_acquire) ==
+	       atomic_load_explicit(&r->tail, memory_order_relaxed);
+}
+
 const void *ring_peek(struct ring *r, size_t *len)
 {
 	uint64_t head = atomic_load_explicit(&r->head, memory_order_relaxed);

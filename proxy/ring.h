@@ -25,8 +25,9 @@ void ring_free(struct ring *r); /* NULL is allowed */
  * takes the same `len`. */
 void *ring_reserve(struct ring *r, size_t len);
 void ring_commit(struct ring *r, size_t len);
-/* Producer: is more than half of it taken? */
+/* Producer: is more than half of it taken? Is none? */
 bool ring_crowded(struct ring *r);
+bool ring_empty(const struct ring *r);
 
 /* Consumer. The oldest message and its length, or NULL; it stays until ring_consume().
  * Sees every message committed before, in the one order of all sequentially consistent

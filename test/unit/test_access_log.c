@@ -114,6 +114,43 @@ static void records_become_lines_in_order(void **state)
 	free(all);
 }
 
+/* Bursts that one ring alone does not hold. */
+static void records_keep_their_order_through_both_rings(void **state)
+{
+	enum { BURSTS = 20, BURST = 1200 };
+	const char *path = in_folder("bursts.jsonl");
+	struct access_log_writer *w;
+	struct access_log *log;
+	char *all, *p, key[48];
+
+	(void)state;
+	assert_int_equal(access_log_start(path, "n1", NULL, &log), 0);
+	w = access_log_writer(log);
+	for (uint64_t n = 1; n <= BURSTS * BURST; n++) {
+		write_number(w, n);
+		if (n % BURST != 0)
+			continue;
+		for (uint64_t until = now_ms() + 10000; now_ms() < until; sleep_ms(5)) {
+			bool done;
+
+			all = contents(path);
+			done = occurrences(all, "\n") == n;
+			free(all);
+			if (done)
+				break;
+		}
+	}
+	assert_int_equal(access_log_dropped(log), 0);
+	access_log_stop(log);
+	p = all = contents(path);
+	for (int n = 1; n <= BURSTS * BURST; n++) {
+		snprintf(key, sizeof key, "\"conn_id\":\"n1-0-%d\"", n);
+		p = strstr(p, key);
+		assert_non_null(p);
+	}
+	free(all);
+}
+
 static void a_file_that_cannot_be_opened_is_said(void **state)
 {
 	struct access_log *log;
@@ -600,6 +637,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(records_become_lines_in_order),
+		cmocka_unit_test(records_keep_their_order_through_both_rings),
 		cmocka_unit_test(a_file_that_cannot_be_opened_is_said),
 		cmocka_unit_test(a_full_ring_drops_and_the_next_record_says_so),
 		cmocka_unit_test(a_full_disk_is_counted_and_survived),

@@ -130,7 +130,7 @@ static void check_clocks(const struct record *r)
 	assert_true(sum < UINT64_C(60000000000)); /* no clock ran backwards */
 }
 
-void access_log_write(struct access_log_writer *w, const struct record *r)
+void access_log_write(struct access_log_writer *w, struct record *r)
 {
 	struct kept *k = &kept[kept_count];
 

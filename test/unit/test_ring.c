@@ -62,14 +62,16 @@ static void a_full_ring_refuses_and_takes_again_once_read(void **state)
 	assert_true(put(r, "12345678", 8));
 	assert_true(ring_crowded(r));
 	assert_true(put(r, "12345678", 8)); /* exactly full */
+	assert_false(ring_empty(r));
 	assert_null(ring_reserve(r, 0));
 	expect(r, "12345678");
 	assert_true(put(r, "abcdefgh", 8));
 	for (int i = 0; i < 3; i++)
 		expect(r, "12345678");
 	expect(r, "abcdefgh");
-	assert_null(ring_peek(r, &len));
 	assert_false(ring_crowded(r));
+	assert_true(ring_empty(r));
+	assert_null(ring_peek(r, &len));
 	ring_free(r);
 }
 
