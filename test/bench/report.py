@@ -34,7 +34,7 @@ MEMORY_ROWS = (
     ("maps", "of them maps of kernel programs, MB", "{:.2f}"),
     ("base", "after the first requests, MB", "{:.2f}"),
     ("at_1000", "bytes for each of 1,000", "{:.0f}"),
-    ("at_9000", "bytes for each of 9,000", "{:.0f}"),
+    ("at_8000", "bytes for each of 8,000", "{:.0f}"),
     ("kernel", "of the kernel's slab, all ends", "{:.0f}"),
 )
 NO_RATIO = ("all_added", "rate_direct", "busy", "p50_added", "p99_added", "late", "maps",
@@ -274,7 +274,7 @@ def chart(samples, form, path):
             ("CPU of the proxy for a GB, s", [w.name for w in works if w.unit == "GB"], "cpu"),
             ("latency added to direct (p50), µs",
              [w.name for w in works if rows_of(w) in (OPEN_ROWS, LATENCY_ROWS)], "p50_added"),
-            ("bytes for each of 9,000 idle connections", ["memory"], "at_9000"),
+            ("bytes for each of 8,000 idle connections", ["memory"], "at_8000"),
             ("memory at the start, MB", ["memory"], "start")):
         script += panel(samples, form, title, names, metric)
     subprocess.run(["gnuplot"], input=script.encode(), check=True)

@@ -35,6 +35,7 @@ WORKLOADS = {w.name: w for w in (
     Workload("bulk", "bulk, one of 100 MB", ("-c", "1", "-p", "/100000000"), unit="GB"),
     Workload("bulk-8", "bulk, eight of 10 MB", ("-c", "8", "-p", "/10000000"), unit="GB"),
     Workload("open", "5,000 requests/s, open loop", ("-c", "50", "-r", "5000")),
-    Workload("alone", "one connection, all on one core", ("-c", "1"), one_core=True),
+    Workload("alone", "one connection, all on one core, neither", ("-c", "1"), rule=False,
+             log=False, one_core=True),
     Workload("memory", "idle connections, HTTP/1"),
 )}
