@@ -16,7 +16,7 @@
 
 #define LINGER_MS 2000
 #define BODY_LOOK_MS 5000
-#define IDLE_MS 100
+#define IDLE_MS 10
 #define DESCRIPTORS_OF_OTHERS 1000 /* but no more than half of all */
 #define SHARE_OF_FREE 7 /* times the free connections: what one workload may have */
 
