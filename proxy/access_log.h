@@ -26,7 +26,8 @@ void access_log_stop(struct access_log *log);
 struct access_log_writer *access_log_writer(struct access_log *log);
 
 /* Copies the record into the ring, or counts it as dropped. Any record, never blocks, takes
- * no lock, allocates nothing. The next record that finds room carries `drop_count`. */
+ * no lock, allocates nothing. The next record that finds room gets the number of those that were
+ * lost before it, in `drop_count`. */
 void access_log_write(struct access_log_writer *w, struct record *r);
 
 /* From now on, or after the file was moved away: another path, or the same again; NULL or "":

@@ -706,7 +706,6 @@ int http1_head(struct codec *k, struct slice text, struct message **out)
 	int err;
 
 	facts_begin(&f);
-
 	if (m == NULL)
 		return k->error = -ENOMEM;
 	if (!(k->role == CODEC_SERVER ? split_request(line, &s) : split_status(line, &s)))
