@@ -13,24 +13,12 @@
 
 #define VALUE_MAX 8192U /* bytes of a value */
 
-/* As is_nocase, and '_' is '-': some backends make the same variable of both. */
-static bool name_is(const char *name, const char *known)
-{
-	for (; *name != '\0' && *known != '\0'; name++, known++) {
-		char c = *name == '_' ? '-' : *name;
-
-		if (c >= 'A' && c <= 'Z')
-			c = (char)(c + ('a' - 'A'));
-		if (c != *known)
-			return false;
-	}
-	return *name == *known;
-}
-
 static bool is_listed(const char *name, const char *const *known)
 {
+	const struct slice s = {name, strlen(name)};
+
 	for (; *known != NULL; known++)
-		if (name_is(name, *known))
+		if (slice_reads_as(s, *known))
 			return true;
 	return false;
 }

@@ -139,27 +139,11 @@ static void put_status_line(struct sink *to, const struct message *m)
 	put_text(to, "\r\n");
 }
 
-/* CGI and what learned from it take _ and - for the same. */
-static bool reads_as(struct slice name, const char *what)
-{
-	size_t i = 0;
-
-	for (; i < name.len && what[i] != '\0'; i++) {
-		char c = name.p[i] == '_' ? '-' : name.p[i];
-
-		if (c >= 'A' && c <= 'Z')
-			c = (char)(c + ('a' - 'A'));
-		if (c != what[i])
-			return false;
-	}
-	return i == name.len && what[i] == '\0';
-}
-
 static bool is_left_out(const struct message *m, struct slice name)
 {
 	for (const char *const *without = m->without; without != NULL && *without != NULL;
 	     without++)
-		if (reads_as(name, *without))
+		if (slice_reads_as(name, *without))
 			return true;
 	return false;
 }

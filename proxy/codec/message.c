@@ -10,6 +10,16 @@ bool bytes_are_nocase(const char *a, const char *b, size_t n)
 	return true;
 }
 
+bool slice_reads_as(struct slice s, const char *name)
+{
+	size_t i = 0;
+
+	for (; i < s.len && name[i] != '\0'; i++)
+		if (ascii_lower(s.p[i] == '_' ? '-' : s.p[i]) != (unsigned char)name[i])
+			return false;
+	return i == s.len && name[i] == '\0';
+}
+
 enum field_kind field_kind_of(struct slice name)
 {
 	/* By length, which tells most of them apart; row[first[n]] is the first of length n. */

@@ -136,6 +136,10 @@ static inline bool slice_same_nocase(struct slice a, struct slice b)
 	return a.len == b.len && bytes_are_nocase(a.p, b.p, a.len);
 }
 
+/* CGI and what learned from it take _ and - for the same: is it such a reading of `name`, which is
+ * in lower case and has no _? */
+bool slice_reads_as(struct slice s, const char *name);
+
 /* Inline, so that the length of a literal is a constant. */
 static inline bool slice_is(struct slice s, const char *text) /* same bytes */
 {
